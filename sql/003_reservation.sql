@@ -1,0 +1,154 @@
+-- Holding, cancelling and expiring seats.
+
+-- Holds p_seats (distinct, ascending) of p_schedule for p_user: all or none.
+-- outcome: created | replayed (with the reservation), or the refusal: key-in-use, key-reused, not-found, foreign-seat,
+-- sales-closed, seat-limit, seat-unavailable (with taken: JSON text [[seat id, deadline in ms, 0 when sold], ...]).
+-- A unique violation (SQLSTATE 23505) means that another hold won while this one ran: run it again and be told.
+CREATE FUNCTION usher_hold(
+    p_user bigint, p_schedule bigint, p_seats bigint[], p_hold_ms bigint, p_limit bigint, p_key text, p_hash bytea,
+    OUT outcome text, OUT reservation_id bigint, OUT total bigint, OUT reserved_us bigint, OUT expires_us bigint,
+    OUT tickets text, OUT taken text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+AS $$
+#variable_conflict use_column
+DECLARE
+    v_now timestamptz;
+    v_until timestamptz;
+    v_open boolean;
+    v_known bigint;
+    v_ours bigint;
+    v_lapsed bigint[];
+    v_seen idempotency_key;
+BEGIN
+    IF p_key IS NOT NULL AND NOT usher_lock_key(p_user, p_key) THEN
+        outcome := 'key-in-use';
+        RETURN;
+    END IF;
+    PERFORM usher_lock_user(p_user);
+
+    IF p_key IS NOT NULL THEN
+        SELECT * INTO v_seen FROM idempotency_key k WHERE k.user_id = p_user AND k.key = p_key;
+        IF FOUND THEN
+            IF v_seen.request_hash <> p_hash OR v_seen.reservation_id IS NULL THEN
+                outcome := 'key-reused';
+                RETURN;
+            END IF;
+            SELECT 'replayed', r.id, r.total_price, usher_us(r.reserved_at), usher_us(r.expires_at), usher_tickets(r.id)
+                INTO outcome, reservation_id, total, reserved_us, expires_us, tickets
+                FROM reservation r WHERE r.id = v_seen.reservation_id;
+            RETURN;
+        END IF;
+    END IF;
+
+    v_now := usher_clock();
+    SELECT s.reservation_opens_at <= v_now AND v_now < s.reservation_closes_at INTO v_open
+        FROM concert_schedule s WHERE s.id = p_schedule;
+    IF NOT FOUND THEN
+        outcome := 'not-found';
+        RETURN;
+    END IF;
+    SELECT count(*), count(*) FILTER (WHERE c.schedule_id = p_schedule), sum(c.price) INTO v_known, v_ours, total
+        FROM concert_seat c WHERE c.id = ANY (p_seats);
+    outcome := CASE
+        WHEN v_known < cardinality(p_seats) THEN 'not-found'
+        WHEN v_ours < v_known THEN 'foreign-seat'
+        WHEN NOT v_open THEN 'sales-closed'
+    END;
+    IF outcome IS NOT NULL THEN
+        RETURN;
+    END IF;
+
+    -- Live means paid, or held and not past its deadline. What has lapsed is closed here and now by whoever wants the seat.
+    SELECT '[' || string_agg(format('[%s,%s]', t.seat_id,
+                                    CASE r.status WHEN 'paid' THEN 0 ELSE usher_us(r.expires_at) / 1000 END), ',')
+                  FILTER (WHERE r.status = 'paid' OR r.expires_at > v_now) || ']',
+           array_agg(r.id) FILTER (WHERE r.status = 'held' AND r.expires_at <= v_now)
+        INTO taken, v_lapsed
+        FROM reservation_ticket t JOIN reservation r ON r.id = t.reservation_id
+        WHERE t.schedule_id = p_schedule AND t.seat_id = ANY (p_seats) AND t.reservation_status IN ('held', 'paid');
+    IF taken IS NOT NULL THEN
+        outcome := 'seat-unavailable';
+        RETURN;
+    END IF;
+    IF v_lapsed IS NOT NULL THEN
+        UPDATE reservation SET status = 'expired'
+            WHERE id IN (SELECT r.id FROM reservation r WHERE r.id = ANY (v_lapsed) ORDER BY r.id FOR UPDATE)
+              AND status = 'held' AND expires_at <= v_now;
+    END IF;
+
+    SELECT count(*) INTO v_known
+        FROM reservation r JOIN reservation_ticket t ON t.reservation_id = r.id
+        WHERE r.user_id = p_user AND r.schedule_id = p_schedule
+          AND (r.status = 'paid' OR r.status = 'held' AND r.expires_at > v_now);
+    IF v_known + cardinality(p_seats) > p_limit THEN
+        outcome := 'seat-limit';
+        RETURN;
+    END IF;
+
+    v_until := v_now + p_hold_ms * interval '1 millisecond';
+    INSERT INTO users (user_id) SELECT p_user WHERE NOT EXISTS (SELECT FROM users u WHERE u.user_id = p_user)
+        ON CONFLICT DO NOTHING;
+    INSERT INTO reservation (user_id, schedule_id, status, total_price, reserved_at, expires_at)
+        VALUES (p_user, p_schedule, 'held', total, v_now, v_until)
+        RETURNING id INTO reservation_id;
+    INSERT INTO reservation_ticket (reservation_id, schedule_id, reservation_status, seat_id, location, price)
+        SELECT usher_hold.reservation_id, p_schedule, 'held', c.id, c.location, c.price
+        FROM concert_seat c WHERE c.id = ANY (p_seats) ORDER BY c.id;
+    IF p_key IS NOT NULL THEN
+        INSERT INTO idempotency_key (user_id, key, request_hash, reservation_id, created_at)
+            VALUES (p_user, p_key, p_hash, usher_hold.reservation_id, v_now);
+    END IF;
+    outcome := 'created';
+    reserved_us := usher_us(v_now);
+    expires_us := usher_us(v_until);
+    tickets := usher_tickets(usher_hold.reservation_id);
+END
+$$;
+
+-- Gives held seats back. outcome: cancelled (now), over (it was cancelled or expired before), already-paid, not-found.
+-- schedule_id and seats ("7,8") name what became free with `cancelled`.
+CREATE FUNCTION usher_cancel(
+    p_user bigint, p_reservation bigint,
+    OUT outcome text, OUT schedule_id bigint, OUT seats text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+AS $$
+DECLARE
+    v_now timestamptz := usher_clock();
+    v_status reservation_status;
+BEGIN
+    UPDATE reservation r SET status = CASE WHEN r.expires_at > v_now THEN 'cancelled' ELSE 'expired' END::reservation_status
+        WHERE r.id = p_reservation AND r.user_id = p_user AND r.status = 'held'
+        RETURNING r.status, r.schedule_id INTO v_status, usher_cancel.schedule_id;
+    IF NOT FOUND THEN
+        SELECT r.status INTO v_status FROM reservation r WHERE r.id = p_reservation AND r.user_id = p_user;
+        outcome := CASE WHEN v_status IS NULL THEN 'not-found' WHEN v_status = 'paid' THEN 'already-paid' ELSE 'over' END;
+        RETURN;
+    END IF;
+    outcome := 'cancelled';
+    seats := usher_seat_ids(p_reservation);
+END
+$$;
+
+-- Ends up to p_batch holds whose deadline has passed, oldest first, leaving alone what somebody else is working on.
+CREATE FUNCTION usher_expire(p_batch bigint)
+RETURNS TABLE (reservation_id bigint, schedule_id bigint, seats text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+AS $$
+#variable_conflict use_column
+DECLARE
+    v_now timestamptz := usher_clock();
+BEGIN
+    RETURN QUERY
+        WITH due AS (
+            SELECT r.id FROM reservation r
+            WHERE r.status = 'held' AND r.expires_at <= v_now
+            ORDER BY r.expires_at LIMIT p_batch
+            FOR UPDATE SKIP LOCKED
+        ), ended AS (
+            UPDATE reservation r SET status = 'expired' FROM due
+            WHERE r.id = due.id AND r.status = 'held' -- guard: expire-only-held
+            RETURNING r.id, r.schedule_id
+        )
+        SELECT e.id, e.schedule_id, usher_seat_ids(e.id) FROM ended e;
+END
+$$;

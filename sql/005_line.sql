@@ -1,0 +1,21 @@
+-- The line's history: a batch of events from Redis' stream, in the stream's order. Delivered at least once, so a repeated
+-- event changes nothing: a token's state only moves forward (waiting < active < used, expired, left).
+CREATE FUNCTION usher_record_line(p_tickets bigint[], p_users bigint[], p_events text[], p_times_ms bigint[]) RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER
+AS $$
+    INSERT INTO waiting_token AS w (id, user_id, status, issued_at, activated_at, deleted_at)
+    SELECT e.ticket, min(e.user_id), max(e.status),
+           coalesce(min(e.at) FILTER (WHERE e.status = 'waiting'), min(e.at)),
+           min(e.at) FILTER (WHERE e.status = 'active'),
+           min(e.at) FILTER (WHERE e.status > 'active')
+    FROM (SELECT u.ticket, u.user_id, to_timestamp(u.ms / 1000.0) AS at,
+                 CASE u.event WHEN 'issued' THEN 'waiting' WHEN 'activated' THEN 'active' ELSE u.event END::waiting_status
+                     AS status
+          FROM unnest(p_tickets, p_users, p_events, p_times_ms) AS u (ticket, user_id, event, ms)) e
+    GROUP BY e.ticket
+    ORDER BY e.ticket -- a user's earlier ticket ends before the next one lives
+    ON CONFLICT (id) DO UPDATE SET
+        status = greatest(w.status, excluded.status),
+        activated_at = coalesce(w.activated_at, excluded.activated_at),
+        deleted_at = coalesce(w.deleted_at, excluded.deleted_at)
+$$;

@@ -1,0 +1,12 @@
+-- The line as a whole. KEYS: 1 waiting, 2 active, 3 admission, 4 seq.
+-- Returns {paused, serving, issued, waiting, active, now}.
+local at = now()
+local admission = redis.call('HMGET', KEYS[3], 'paused', 'serving')
+return {
+  admission[1] == '1' and 1 or 0,
+  tonumber(admission[2] or 0),
+  tonumber(redis.call('GET', KEYS[4]) or 0),
+  redis.call('ZCARD', KEYS[1]),
+  redis.call('ZCOUNT', KEYS[2], '(' .. int(at), '+inf'),
+  at,
+}

@@ -1,0 +1,39 @@
+-- In front of every script: the clock, and what a token's record says.
+--
+-- ARGV[1] is always the test clock's offset in milliseconds (0 in production). A record in the hash of tokens is
+-- "ticket issued" while waiting, "ticket issued activated" once admitted, "ticket issued activated used" from the first
+-- use on; times in milliseconds.
+local function now()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000) + ARGV[1]
+end
+
+local function int(n)
+  return string.format('%.0f', n)
+end
+
+local function record(text)
+  return string.match(text, '^(%d+) (%d+) ?(%d*) ?(%d*)$')
+end
+
+-- The gate. KEYS: 1 tokens, 2 waiting, 3 active. ARGV: 2 user, 3 ticket, 4 life from the first use in ms, 0 only to look.
+-- Returns INVALID | WAITING, position | ACTIVE, deadline. The first use of an admitted token starts its life.
+local INVALID, WAITING, ACTIVE = 0, 1, 2
+local function gate(at)
+  local user = ARGV[2]
+  local text = redis.call('HGET', KEYS[1], user)
+  if not text then return INVALID, 0 end
+  local ticket, issued, activated, used = record(text)
+  if ticket ~= ARGV[3] then return INVALID, 0 end
+  if activated == '' then
+    return WAITING, redis.call('ZRANK', KEYS[2], user) + 1
+  end
+  local deadline = tonumber(redis.call('ZSCORE', KEYS[3], user) or 0)
+  if deadline <= at then return INVALID, 0 end
+  if used == '' and ARGV[4] ~= '0' then
+    deadline = at + ARGV[4]
+    redis.call('HSET', KEYS[1], user, text .. ' ' .. int(at))
+    redis.call('ZADD', KEYS[3], int(deadline), user)
+  end
+  return ACTIVE, deadline
+end
