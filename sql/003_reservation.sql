@@ -1,8 +1,21 @@
 -- Holding, cancelling and expiring seats.
 
+-- Which of the seats are taken at p_now, as JSON text [[seat id, deadline in ms (0 when sold), holder], ...]; null when none.
+CREATE FUNCTION usher_taken(p_schedule bigint, p_seats bigint[], p_now timestamptz) RETURNS text
+LANGUAGE sql STABLE
+AS $$
+    SELECT '[' || string_agg(format('[%s,%s,%s]', t.seat_id,
+                                    CASE r.status WHEN 'paid' THEN 0 ELSE usher_us(r.expires_at) / 1000 END, r.user_id),
+                             ',') || ']'
+    FROM reservation_ticket t JOIN reservation r ON r.id = t.reservation_id
+    WHERE t.schedule_id = p_schedule AND t.seat_id = ANY (p_seats) AND t.reservation_status IN ('held', 'paid')
+      AND (r.status = 'paid' OR r.expires_at > p_now)
+$$;
+
 -- Holds p_seats (distinct, ascending) of p_schedule for p_user: all or none.
 -- outcome: created | replayed (with the reservation), or the refusal: key-in-use, key-reused, not-found, foreign-seat,
--- sales-closed, seat-limit, seat-unavailable (with taken: JSON text [[seat id, deadline in ms, 0 when sold], ...]).
+-- sales-closed, seat-limit, seat-unavailable. With replayed and seat-unavailable, taken says which of the seats are taken
+-- now: JSON text [[seat id, deadline in ms (0 when sold), holder], ...].
 -- A unique violation (SQLSTATE 23505) means that another hold won while this one ran: run it again and be told.
 CREATE FUNCTION usher_hold(
     p_user bigint, p_schedule bigint, p_seats bigint[], p_hold_ms bigint, p_limit bigint, p_key text, p_hash bytea,
@@ -36,6 +49,7 @@ BEGIN
             SELECT 'replayed', r.id, r.total_price, usher_us(r.reserved_at), usher_us(r.expires_at), usher_tickets(r.id)
                 INTO outcome, reservation_id, total, reserved_us, expires_us, tickets
                 FROM reservation r WHERE r.id = v_seen.reservation_id;
+            taken := usher_taken(p_schedule, p_seats, usher_clock());
             RETURN;
         END IF;
     END IF;
@@ -59,17 +73,13 @@ BEGIN
     END IF;
 
     -- Live means paid, or held and not past its deadline. What has lapsed is closed here and now by whoever wants the seat.
-    SELECT '[' || string_agg(format('[%s,%s]', t.seat_id,
-                                    CASE r.status WHEN 'paid' THEN 0 ELSE usher_us(r.expires_at) / 1000 END), ',')
-                  FILTER (WHERE r.status = 'paid' OR r.expires_at > v_now) || ']',
-           array_agg(r.id) FILTER (WHERE r.status = 'held' AND r.expires_at <= v_now)
-        INTO taken, v_lapsed
-        FROM reservation_ticket t JOIN reservation r ON r.id = t.reservation_id
-        WHERE t.schedule_id = p_schedule AND t.seat_id = ANY (p_seats) AND t.reservation_status IN ('held', 'paid');
+    taken := usher_taken(p_schedule, p_seats, v_now);
     IF taken IS NOT NULL THEN
         outcome := 'seat-unavailable';
         RETURN;
     END IF;
+    SELECT array_agg(t.reservation_id) INTO v_lapsed FROM reservation_ticket t
+        WHERE t.schedule_id = p_schedule AND t.seat_id = ANY (p_seats) AND t.reservation_status IN ('held', 'paid');
     IF v_lapsed IS NOT NULL THEN
         UPDATE reservation SET status = 'expired'
             WHERE id IN (SELECT r.id FROM reservation r WHERE r.id = ANY (v_lapsed) ORDER BY r.id FOR UPDATE)

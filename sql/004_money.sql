@@ -56,7 +56,7 @@ $$;
 
 -- Pays a held reservation. p_admitted false: the caller's queue token is no longer good, so nothing new may happen, but the
 -- owner still learns what has happened.
--- outcome: created | replayed (with the payment), key-in-use, key-reused, not-found, already-paid, expired, cancelled,
+-- outcome: created | replayed (with the payment), key-in-use, key-reused, not-found, already-paid, expired, reservation-cancelled,
 -- insufficient (with balance and price), not-admitted. With created: schedule_id and seats ("7,8") that are now sold.
 CREATE FUNCTION usher_pay(
     p_user bigint, p_reservation bigint, p_admitted boolean, p_key text, p_hash bytea,
@@ -100,7 +100,7 @@ BEGIN
         WHEN NOT FOUND THEN CASE WHEN p_admitted THEN 'not-found' ELSE 'not-admitted' END
         WHEN v_status = 'paid' THEN 'already-paid'
         WHEN NOT p_admitted THEN 'not-admitted'
-        WHEN v_status = 'cancelled' THEN 'cancelled'
+        WHEN v_status = 'cancelled' THEN 'reservation-cancelled'
         WHEN v_status = 'expired' OR v_expires <= v_now THEN 'expired'
         WHEN balance < price THEN 'insufficient'
     END;
@@ -114,7 +114,7 @@ BEGIN
           AND r.status = 'held' -- guard: pay-only-held
         ;
     IF NOT FOUND THEN
-        SELECT CASE r.status WHEN 'cancelled' THEN 'cancelled' ELSE 'expired' END INTO outcome
+        SELECT CASE r.status WHEN 'cancelled' THEN 'reservation-cancelled' ELSE 'expired' END INTO outcome
             FROM reservation r WHERE r.id = p_reservation;
         RETURN;
     END IF;

@@ -11,8 +11,8 @@
 /* One worker's connections, keys and caches. Not shared between processes: make it after the fork. */
 struct api;
 
-/* Reads the key files, and connects lazily: an absent PostgreSQL or Redis is no error here. NULL with a sentence for the
- * operator in message (CONFIG_MESSAGE_SIZE bytes) when a key is unusable. */
+/* Reads the key files, and connects lazily: an absent PostgreSQL or Redis is no error here. NULL with a sentence for
+ * the operator in message (CONFIG_MESSAGE_SIZE bytes) when a key is unusable. */
 struct api *api_new(const struct config *config, char *message) __attribute__((warn_unused_result));
 void api_free(struct api *api);
 

@@ -1,5 +1,5 @@
-/* buf: a growing byte string in an arena. Growing doubles and copies; the old bytes stay in the arena until its reset, so a
- * buf may be given a piece of itself. */
+/* buf: a growing byte string in an arena. Growing doubles and copies; the old bytes stay in the arena until its reset,
+ * so a buf may be given a piece of itself. */
 #include "base/buf.h"
 
 #include "base/log.h"

@@ -103,7 +103,8 @@ static char *put_digits(char *to, unsigned value, int count)
  * days_from_civil, the other way round). */
 static char *put_date(char *to, int64_t days_since_epoch)
 {
-    unsigned days = (unsigned)(days_since_epoch + DAYS_TO_EPOCH + DAYS_PER_ERA); /* one era more: not negative in year 0 */
+    unsigned days =
+        (unsigned)(days_since_epoch + DAYS_TO_EPOCH + DAYS_PER_ERA); /* one era more: not negative in year 0 */
     unsigned era = days / DAYS_PER_ERA;
     unsigned day_of_era = days % DAYS_PER_ERA;
     unsigned year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+// clang-format off
 /* kinds: INT a decimal integer from min to max
  *        TIME a duration kept in milliseconds: "90" or "90s", "250ms", "5min", "24h"; min and max in milliseconds
  *        TEXT any text (NULL-free, at most 4096 bytes); CHOICE one of the words in `words` (kept as text)
@@ -68,13 +69,16 @@
         "So many front pages of a cursor listing are cached.")                                                                 \
     ROW(CHOICE, log_level,           "info",            0, 0, "error warning notice info debug",                               \
         "info writes one line for each request.")
+// clang-format on
 
 struct config {
+// clang-format off
 #define CONFIG_INT    int64_t
 #define CONFIG_AUTO   int64_t
 #define CONFIG_TIME   int64_t /* milliseconds */
 #define CONFIG_TEXT   const char *
 #define CONFIG_CHOICE const char *
+// clang-format on
 #define CONFIG_FIELD(kind, field, value, min, max, words, what) CONFIG_##kind field;
     CONFIG_TABLE(CONFIG_FIELD)
 #undef CONFIG_FIELD
@@ -92,13 +96,14 @@ bool config_set(struct config *config, const char *key, const char *value, const
                 char message[static CONFIG_MESSAGE_SIZE]) __attribute__((warn_unused_result));
 /* key = value lines; '#' starts a comment line; blank lines; values are trimmed, quotes are not special.
  * missing_ok: a file that does not exist is no error. */
-bool config_read_file(struct config *config, const char *path, bool missing_ok, char message[static CONFIG_MESSAGE_SIZE])
-    __attribute__((warn_unused_result));
+bool config_read_file(struct config *config, const char *path, bool missing_ok,
+                      char message[static CONFIG_MESSAGE_SIZE]) __attribute__((warn_unused_result));
 /* Every USHER_<KEY> of the environment; an unknown USHER_ name is not an error (USHER_URL is ours, too). */
 bool config_read_environment(struct config *config, char message[static CONFIG_MESSAGE_SIZE])
     __attribute__((warn_unused_result));
 /* What no single key shows: concert_cache_max >= concert_cache_ttl, lock_timeout <= statement_timeout. */
-bool config_check(const struct config *config, char message[static CONFIG_MESSAGE_SIZE]) __attribute__((warn_unused_result));
+bool config_check(const struct config *config, char message[static CONFIG_MESSAGE_SIZE])
+    __attribute__((warn_unused_result));
 /* "key = value" lines of what is in force; with comments also the explanation and default of each (the sample file). */
 void config_print(const struct config *config, FILE *out, bool comments);
 

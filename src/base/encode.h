@@ -9,8 +9,8 @@
 /* base64url without padding (RFC 4648 section 5). Writes base64url_size(length) characters and a NUL. */
 #define base64url_size(length) (((length)*4 + 2) / 3)
 void base64url_encode(const void *bytes, size_t length, char *text);
-/* False for a character outside the alphabet, a length of 4n+1, nonzero left-over bits, or more than capacity bytes; bytes
- * may then hold a part. */
+/* False for a character outside the alphabet, a length of 4n+1, nonzero left-over bits, or more than capacity bytes;
+ * bytes may then hold a part. */
 bool base64url_decode(const char *text, size_t text_length, void *bytes, size_t capacity, size_t *length)
     __attribute__((warn_unused_result));
 
@@ -22,7 +22,8 @@ void hex_encode(const void *bytes, size_t length, char *text);
 bool decimal_parse(const char *text, size_t length, int64_t min, int64_t max, int64_t *value)
     __attribute__((warn_unused_result));
 
-/* Bytes of the UTF-8 character at text, 1 to 4; 0 when there is none: bad or cut short, overlong, a surrogate, length 0. */
+/* Bytes of the UTF-8 character at text, 1 to 4; 0 when there is none: bad or cut short, overlong, a surrogate, length
+ * 0. */
 size_t utf8_sequence(const char *text, size_t length) __attribute__((warn_unused_result));
 bool utf8_valid(const char *text, size_t length) __attribute__((warn_unused_result));
 

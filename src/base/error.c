@@ -7,10 +7,9 @@ static const struct {
     const char *code;
     const char *title;
     int status;
-} errors[ERROR_COUNT] = {
-    [OK] = {"ok", "Done", 200},
+} errors[ERROR_COUNT] = {[OK] = {"ok", "Done", 200},
 #define ERROR_ROW(symbol, code, status, title) [E_##symbol] = {code, title, status},
-    ERROR_TABLE(ERROR_ROW)
+                         ERROR_TABLE(ERROR_ROW)
 #undef ERROR_ROW
 };
 

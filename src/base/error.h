@@ -2,6 +2,7 @@
 #ifndef USHER_BASE_ERROR_H
 #define USHER_BASE_ERROR_H
 
+// clang-format off
 /*      symbol                    code on the wire            status title */
 #define ERROR_TABLE(ROW)                                                                                                 \
     ROW(INVALID_REQUEST,          "invalid-request",          400, "The request is not valid")                           \
@@ -38,6 +39,7 @@ enum error {
 #undef ERROR_SYMBOL
     ERROR_COUNT
 };
+// clang-format on
 
 /* A function that can fail returns enum error, and the caller must look. */
 #define MUST_CHECK __attribute__((warn_unused_result))

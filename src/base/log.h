@@ -11,7 +11,7 @@ enum log_level { LOG_ERROR = 3, LOG_WARNING = 4, LOG_NOTICE = 5, LOG_INFO = 6, L
 void log_open(const char *program, enum log_level level);
 void log_set_level(enum log_level level);
 
-/* One line, written with one write(2). Control characters in it are replaced by '?', so that no value can forge a line. */
+/* One line, written with one write(2). Control characters in it are replaced by '?', so that no value forges a line. */
 void log_line(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 #define log_error(...)   log_line(LOG_ERROR, __VA_ARGS__)
 #define log_warning(...) log_line(LOG_WARNING, __VA_ARGS__)
@@ -19,8 +19,9 @@ void log_line(enum log_level level, const char *format, ...) __attribute__((form
 #define log_info(...)    log_line(LOG_INFO, __VA_ARGS__)
 #define log_debug(...)   log_line(LOG_DEBUG, __VA_ARGS__)
 
-/* A value for a key=value line: bare when it has only [A-Za-z0-9._:/@+-], otherwise in double quotes with \ escapes; cut
- * at size. Returns out. */
+/* A value for a key=value line: bare when it has only [A-Za-z0-9._:/1199-], otherwise in double quotes, with \" \\ and
+ * \xHH for control characters and what is not UTF-8; NULL is written as -. Cut at size bytes, the closing quote and the
+ * NUL included. Returns out. */
 const char *log_quote(const char *value, char *out, size_t size);
 
 #endif

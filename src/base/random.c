@@ -28,8 +28,8 @@ void random_bytes(void *out, size_t length)
     }
 }
 
-/* splitmix64 (Steele, Lea, Flood 2014). A forked worker must not repeat its siblings' sequence, so the process is part of
- * the state. */
+/* splitmix64 (Steele, Lea, Flood 2014). A forked worker must not repeat its siblings' sequence, so the process is part
+ * of the state. */
 static uint32_t next(void)
 {
     static uint64_t state;

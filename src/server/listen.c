@@ -1,8 +1,8 @@
 /* listen: socket(), bind() and listen() on a unix socket, or the descriptor that systemd passes. */
 #include "server/listen.h"
 
-#include "base/encode.h"
 #include "base/log.h"
+#include "server/notify.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,13 +21,6 @@
 /* sd_listen_fds(3): the first passed descriptor. */
 #define SYSTEMD_FIRST_FD 3
 
-static int64_t environment_number(const char *name)
-{
-    const char *text = getenv(name);
-    int64_t value;
-    return text != NULL && decimal_parse(text, strlen(text), 0, INT64_MAX, &value) ? value : 0;
-}
-
 static bool is_listening_unix_stream(int fd)
 {
     int type = 0;
@@ -42,8 +35,8 @@ static bool is_listening_unix_stream(int fd)
 static bool take_from_systemd(struct listener *listener, int64_t count, char *message)
 {
     if (count != 1) {
-        snprintf(message, CONFIG_MESSAGE_SIZE, "systemd passes %lld sockets: the socket unit must have one ListenStream=",
-                 (long long)count);
+        snprintf(message, CONFIG_MESSAGE_SIZE,
+                 "systemd passes %lld sockets: the socket unit must have one ListenStream=", (long long)count);
         return false;
     }
     if (!is_listening_unix_stream(SYSTEMD_FIRST_FD)) {
@@ -61,8 +54,8 @@ static bool take_from_systemd(struct listener *listener, int64_t count, char *me
     return true;
 }
 
-/* Whoever tests and replaces a socket file holds this lock on its folder, so that two servers started at once cannot both
- * find the file stale. Returns the descriptor to close, or -1. */
+/* Whoever tests and replaces a socket file holds this lock on its folder, so that two servers started at once cannot
+ * both find the file stale. Returns the descriptor to close, or -1. */
 static int lock_folder(const char *path, char *message)
 {
     char folder[sizeof((struct listener *)0)->path];
@@ -88,8 +81,12 @@ static int lock_folder(const char *path, char *message)
 static bool remove_stale(const struct sockaddr_un *address, char *message)
 {
     struct stat info;
-    if (lstat(address->sun_path, &info) != 0 && errno == ENOENT)
-        return true;
+    if (lstat(address->sun_path, &info) != 0) {
+        if (errno == ENOENT)
+            return true;
+        snprintf(message, CONFIG_MESSAGE_SIZE, "cannot look at %s: %s", address->sun_path, strerror(errno));
+        return false;
+    }
     if (!S_ISSOCK(info.st_mode)) {
         snprintf(message, CONFIG_MESSAGE_SIZE, "%s exists and is not a socket: remove it or set listen to another path",
                  address->sun_path);
@@ -109,7 +106,8 @@ static bool remove_stale(const struct sockaddr_un *address, char *message)
         return false;
     }
     if (unlink(address->sun_path) != 0) {
-        snprintf(message, CONFIG_MESSAGE_SIZE, "cannot remove the stale socket %s: %s", address->sun_path, strerror(errno));
+        snprintf(message, CONFIG_MESSAGE_SIZE, "cannot remove the stale socket %s: %s", address->sun_path,
+                 strerror(errno));
         return false;
     }
     log_notice("removed stale socket path=%s", address->sun_path);
@@ -181,8 +179,8 @@ static bool make_own(struct listener *listener, const char *path, char *message)
 bool listen_open(struct listener *listener, const char *path, char message[static CONFIG_MESSAGE_SIZE])
 {
     *listener = (struct listener){.fd = -1};
-    int64_t pid = environment_number("LISTEN_PID");
-    int64_t count = environment_number("LISTEN_FDS");
+    int64_t pid = notify_environment("LISTEN_PID");
+    int64_t count = notify_environment("LISTEN_FDS");
     unsetenv("LISTEN_PID");
     unsetenv("LISTEN_FDS");
     unsetenv("LISTEN_FDNAMES");

@@ -15,8 +15,8 @@ struct listener {
     ino_t inode;
 };
 
-/* Takes the socket that systemd passes (LISTEN_PID, LISTEN_FDS; both are then unset), otherwise makes one at path with mode
- * 0660. A socket file on which nobody answers is replaced. False with a sentence for the operator in message. */
+/* Takes the socket that systemd passes (LISTEN_PID, LISTEN_FDS; both are then unset), otherwise makes one at path with
+ * mode 0660. A socket file on which nobody answers is replaced. False with a sentence for the operator in message. */
 bool listen_open(struct listener *listener, const char *path, char message[static CONFIG_MESSAGE_SIZE])
     __attribute__((warn_unused_result));
 

@@ -16,7 +16,7 @@ static struct sockaddr_un address;
 static socklen_t address_length; /* 0: nobody listens */
 static int64_t watchdog_period;
 
-static int64_t environment_number(const char *name)
+int64_t notify_environment(const char *name)
 {
     const char *text = getenv(name);
     int64_t value;
@@ -34,9 +34,9 @@ void notify_open(void)
             address.sun_path[0] = '\0';
         address_length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
     }
-    int64_t pid = environment_number("WATCHDOG_PID");
+    int64_t pid = notify_environment("WATCHDOG_PID");
     if (pid == 0 || pid == getpid())
-        watchdog_period = environment_number("WATCHDOG_USEC") / 2;
+        watchdog_period = notify_environment("WATCHDOG_USEC") / 2;
     unsetenv("NOTIFY_SOCKET");
     unsetenv("WATCHDOG_USEC");
     unsetenv("WATCHDOG_PID");

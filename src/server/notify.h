@@ -13,4 +13,7 @@ int64_t notify_watchdog_period(void);
 /* Sends one datagram of newline-separated assignments: "READY=1\nSTATUS=...". Losing one is no error. */
 void notify_send(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* A number that systemd put into the environment (LISTEN_FDS and the like); 0 when absent or not a number. */
+int64_t notify_environment(const char *name);
+
 #endif

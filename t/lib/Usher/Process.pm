@@ -155,7 +155,8 @@ sub find_program ($name) {
 END {
     if ($$ == $owner) {
         local $?;
-        $_->stop(5) for reverse @started;
+        my @all = reverse @started;
+        $_->stop(5) for @all;
     }
 }
 

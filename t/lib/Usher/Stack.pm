@@ -138,6 +138,17 @@ sub _healthy ($self) {
     return $response && $response->status == 200;
 }
 
+# The process ids of the workers: the server's children.
+sub worker_pids ($self) {
+    my $parent = $self->{process}->pid;
+    my @pids;
+    for my $file (glob '/proc/[0-9]*/stat') {
+        my $stat = eval { Usher::Process::slurp($file) } // next;
+        push @pids, $1 if $stat =~ /^(\d+) \(.*\) \S (\d+)/s && $2 == $parent;
+    }
+    return @pids;
+}
+
 sub stop_server ($self) { $self->{process}->stop }
 sub kill_server ($self) { $self->{process}->kill }
 sub server_log  ($self) { Usher::Process::slurp("$self->{dir}/server.log") }
@@ -152,7 +163,7 @@ sub start_nginx ($self) {
             '--listen', $self->address, '--socket', $self->{socket}, @limits));
         $self->{nginx_process} = Usher::Process->start(
             command => [ Usher::Process::find_program('nginx') // die("no nginx on this machine: run ./dev deps\n"),
-                '-p', $dir, '-c', "$dir/nginx.conf", '-g', 'daemon off;' ],
+                '-p', $dir, '-c', "$dir/nginx.conf", '-e', 'stderr' ],
             log => "$dir/start.log",
             dir => $dir,
         );
@@ -228,13 +239,23 @@ sub schedule ($self, $concert, %o) {
     return (0 + $schedule, map { 0 + $_ } @seats);
 }
 
-# A digest of all that PostgreSQL and the seats' doorman in Redis know: two equal ones mean that nothing was changed.
+# The claims that the doorman has: "key seat deadline user", less his counters.
+sub claims ($self) {
+    my @claims;
+    for my $key (sort $self->redis('KEYS', 's:*')) {
+        my %seats = $self->redis('HGETALL', $key);
+        push @claims, map {"$key $_ $seats{$_}"} grep {/^\d+$/} sort keys %seats;
+    }
+    return @claims;
+}
+
+# All that PostgreSQL and the doorman know, as a text: two equal ones mean that nothing was changed.
 sub state_digest ($self) {
-    $self->{tables} //= [ $self->psql(q{SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public' ORDER BY 1}) ];
-    my @sql   = map {"SELECT '$_', count(*), md5(coalesce(string_agg(t::text, ',' ORDER BY t::text), '')) FROM $_ t"}
+    $self->{tables} //= [ $self->psql(q{SELECT quote_ident(tablename) FROM pg_tables
+        WHERE schemaname = 'public' AND tablename <> 'test_clock' ORDER BY 1}) ];
+    my @sql = map {"SELECT '$_', count(*), md5(coalesce(string_agg(t::text, ',' ORDER BY t::text), '')) FROM $_ t"}
         @{ $self->{tables} };
-    my @seats = map { ($_, sort $self->redis('HGETALL', $_)) } sort $self->redis('KEYS', 's:*');
-    return join "\n", $self->psql(join ' UNION ALL ', @sql), @seats;
+    return join "\n", $self->psql(join ' UNION ALL ', @sql), $self->claims;
 }
 
 1;

@@ -1,0 +1,71 @@
+/* line: looking at the line, pausing and resuming it. */
+#include "ctl/command.h"
+
+#include "base/clock.h"
+#include "base/options.h"
+#include "sale/queue.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static struct sale *open_sale(struct command_call *call)
+{
+    char message[CONFIG_MESSAGE_SIZE];
+    struct sale *sale = sale_open(call->config, message);
+    if (!sale)
+        fprintf(stderr, "usherctl: %s\n", message);
+    return sale;
+}
+
+static int no_answer(void)
+{
+    fprintf(stderr, "usherctl: Redis does not answer (see the key redis in the configuration)\n");
+    return EXIT_FAILED;
+}
+
+int command_line(struct command_call *call)
+{
+    struct line line;
+    char updated[CLOCK_TEXT_SIZE];
+    if (call->argc)
+        return command_usage("line");
+    struct sale *sale = open_sale(call);
+    if (!sale)
+        return EXIT_CONFIG;
+    enum error error = queue_line(sale, call->arena, &line);
+    sale_close(sale);
+    if (error != OK)
+        return no_answer();
+    clock_format(line.updated * 1000, updated);
+    printf("state      %s\nserving    %" PRId64 "\nissued     %" PRId64 "\nwaiting    %" PRId64 "\nactive     %" PRId64
+           " of at most %" PRId64 "\nupdated_at %s\n",
+           line.paused ? "paused" : "open", line.serving, line.issued, line.waiting, line.active,
+           call->config->active_max, updated);
+    return EXIT_OK;
+}
+
+static int set_paused(struct command_call *call, bool paused)
+{
+    bool before = false;
+    if (call->argc)
+        return command_usage(paused ? "pause" : "resume");
+    struct sale *sale = open_sale(call);
+    if (!sale)
+        return EXIT_CONFIG;
+    enum error error = queue_pause(sale, call->arena, paused, &before);
+    sale_close(sale);
+    if (error != OK)
+        return no_answer();
+    printf("the line %s %s\n", before == paused ? "was already" : "is now", paused ? "paused" : "open");
+    return EXIT_OK;
+}
+
+int command_pause(struct command_call *call)
+{
+    return set_paused(call, true);
+}
+
+int command_resume(struct command_call *call)
+{
+    return set_paused(call, false);
+}

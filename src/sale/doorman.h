@@ -1,0 +1,26 @@
+/* doorman: what Redis believes of a schedule's seats, and putting it right after PostgreSQL has decided. */
+#ifndef USHER_SALE_DOORMAN_H
+#define USHER_SALE_DOORMAN_H
+
+#include "sale/sale.h"
+
+/* What is true of one seat. deadline in ms; 0 when sold. */
+struct seat_truth {
+    int64_t seat;
+    bool taken;
+    int64_t deadline;
+    int64_t holder;
+};
+
+/* Tells the doorman; claims that are not user's and have not lapsed stay. wait: it has happened when this returns. */
+enum error doorman_correct(struct sale *sale, struct arena *arena, int64_t schedule, int64_t user,
+                           const struct seat_truth *truths, size_t count, bool wait) MUST_CHECK;
+
+/* Asks PostgreSQL about every claim of the schedule that has lapsed, and corrects it: a claim whose payment was not
+ * told to the doorman (a crash in between) is sold, all others are free. *corrected counts the claims. */
+enum error doorman_review(struct sale *sale, struct arena *arena, int64_t schedule, int64_t *corrected) MUST_CHECK;
+
+/* "7,8" into ids; NULL and 0 for "". */
+size_t doorman_read_ids(struct arena *arena, const char *text, int64_t **ids);
+
+#endif

@@ -1,0 +1,48 @@
+/* hall: the seats of a schedule as this process knows them, kept current for the price of one version number.
+ *
+ * Which seats exist, where and for how much is read once from PostgreSQL. Which of them are taken comes from the
+ * doorman in Redis, whose version tells whether anything has changed since the last look; a hold that passes its
+ * deadline makes its seat free without anybody's doing. So a look at an unchanged hall costs the gate's round trip and
+ * nothing else. */
+#ifndef USHER_SALE_HALL_H
+#define USHER_SALE_HALL_H
+
+#include "base/buf.h"
+#include "sale/sale.h"
+
+struct seat {
+    int64_t id, price;
+    const char *location;
+    int64_t deadline; /* -1: available; 0: sold; otherwise held until then, in ms */
+};
+
+enum seat_status { SEAT_AVAILABLE, SEAT_HELD, SEAT_SOLD };
+
+struct hall {
+    int64_t schedule;
+    struct seat *seats; /* by id */
+    size_t count;
+    char version[64]; /* another one for every other picture of the hall */
+    int64_t now;      /* the time of the last look, in ms */
+};
+
+enum seat_status seat_status(const struct hall *hall, const struct seat *seat);
+
+struct hall_cache;
+struct hall_cache *hall_cache_new(void);
+void hall_cache_free(struct hall_cache *cache);
+
+/* Passes the gate and brings the hall up to date. The hall is valid until the next look. The gate's errors,
+ * E_NOT_FOUND. */
+enum error hall_look(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t schedule,
+                     const struct hall **hall, struct refusal *refusal) MUST_CHECK;
+
+/* A text made from the hall's present picture, made once for each version. which: 0 or 1. */
+typedef void hall_render(const struct hall *hall, int which, struct buf *out);
+struct hall_text {
+    const char *text;
+    size_t length;
+};
+struct hall_text hall_text(const struct hall *hall, struct arena *arena, int which, hall_render *render);
+
+#endif

@@ -1,0 +1,149 @@
+/* page_cache: see the header; the steps that must be atomic are in store/lua/cache_*.lua. */
+#include "sale/page_cache.h"
+
+#include "base/encode.h"
+#include "sale/keys.h"
+#include "sale/queue.h"
+#include "store/redis.h"
+
+/* "created fresh-until body": two times of 13 digits and two spaces. */
+enum { TIME_DIGITS = 13, HEADER = 2 * TIME_DIGITS + 2 };
+
+/* A filler that dies gives its place up after this; an old copy is kept for this long. */
+enum { LOCK_MS = 3000, OLD_COPY_MS = 60000 };
+
+static void add_gate(const struct sale *sale, struct arena *arena, const struct pass *pass, struct redis_call *call)
+{
+    redis_script(call, arena, SCRIPT_GATE);
+    queue_gate_keys(call);
+    queue_gate_arguments(sale, call, pass);
+}
+
+/* A hit that prolongs: nobody waits for it. */
+static void touch(struct sale *sale, struct arena *arena, const char *key)
+{
+    struct redis_call call;
+    redis_script(&call, arena, SCRIPT_CACHE_TOUCH);
+    redis_key(&call, key);
+    redis_int(&call, sale->config->concert_cache_ttl);
+    redis_int(&call, sale->config->concert_cache_max);
+    redis_post(sale->redis, &call);
+}
+
+/* Whether this caller shall fill the page. */
+static enum error claim(struct sale *sale, struct arena *arena, const char *lock, bool *ours, const char **generation)
+{
+    struct redis_call call;
+    struct redis_value *reply;
+    redis_script(&call, arena, SCRIPT_CACHE_CLAIM);
+    redis_key(&call, lock);
+    redis_key(&call, KEY_PAGES_GENERATION);
+    redis_int(&call, LOCK_MS);
+    enum error error = redis_run_one(sale->redis, arena, &call, &reply);
+    if (error != OK)
+        return error;
+    *ours = redis_integer_at(reply, 0) == 1;
+    *generation = redis_text_at(reply, 1);
+    return OK;
+}
+
+static void fill(struct sale *sale, struct arena *arena, const char *key, const char *lock, const char *generation,
+                 const struct page *page)
+{
+    struct redis_call call;
+    redis_script(&call, arena, SCRIPT_CACHE_FILL);
+    redis_key(&call, key);
+    redis_key(&call, lock);
+    redis_key(&call, KEY_PAGES_GENERATION);
+    redis_key(&call, KEY_PAGES);
+    redis_text(&call, generation);
+    redis_int(&call, sale->config->concert_cache_ttl);
+    redis_int(&call, sale->config->concert_cache_max + OLD_COPY_MS);
+    redis_bytes(&call, page->text, page->length);
+    redis_post(sale->redis, &call);
+}
+
+static enum error render_page(struct sale *sale, struct arena *arena, page_render *render, const void *what,
+                              struct page *page)
+{
+    struct buf out;
+    buf_init(&out, arena, 4096);
+    enum error error = render(sale, arena, what, &out);
+    page->text = out.data;
+    page->length = out.length;
+    return error;
+}
+
+/* Splits a cached copy; false when it is none of ours. */
+static bool read_copy(const struct redis_value *copy, int64_t *fresh_until, struct page *page)
+{
+    if (copy->type != REDIS_TEXT || copy->length < HEADER ||
+        !decimal_parse(copy->text + TIME_DIGITS + 1, TIME_DIGITS, 0, INT64_MAX, fresh_until))
+        return false;
+    page->text = copy->text + HEADER;
+    page->length = copy->length - HEADER;
+    return true;
+}
+
+enum error page_cache_get(struct sale *sale, struct arena *arena, const struct pass *pass, const char *key,
+                          page_render *render, const void *what, struct page *page, struct refusal *refusal)
+{
+    const struct config *config = sale->config;
+    bool cached = key && config->concert_cache_ttl > 0;
+    struct redis_call calls[2];
+    struct redis_value *values[2];
+    int64_t fresh_until = 0;
+
+    add_gate(sale, arena, pass, &calls[0]);
+    if (cached) {
+        redis_command(&calls[1], arena, "GET", true);
+        redis_key(&calls[1], key);
+    }
+    enum error error = redis_run(sale->redis, arena, calls, cached ? 2 : 1, values);
+    if (error == OK)
+        error = queue_gate_verdict(sale, values[0], refusal);
+    if (error != OK)
+        return error;
+    if (!cached)
+        return render_page(sale, arena, render, what, page);
+
+    int64_t now = redis_integer_at(values[0], 2);
+    bool copy = read_copy(values[1], &fresh_until, page);
+    if (copy && now < fresh_until) {
+        if (fresh_until - now < config->concert_cache_ttl / 2 && config->concert_cache_max > config->concert_cache_ttl)
+            touch(sale, arena, key);
+        return OK;
+    }
+
+    const char *lock = arena_printf(arena, "%s:filler", key), *generation = "";
+    bool ours = false;
+    error = claim(sale, arena, lock, &ours, &generation);
+    if (error != OK || (copy && !ours))
+        return error;
+    error = render_page(sale, arena, render, what, page);
+    if (error == OK && ours)
+        fill(sale, arena, key, lock, generation, page);
+    return error;
+}
+
+enum error page_cache_evict(struct sale *sale, struct arena *arena, int64_t *evicted)
+{
+    struct redis_call calls[2], unlink;
+    struct redis_value *values[2], *unlinked;
+    /* In this order: once the generation is new, nothing old is stored any more, and all that was stored is listed. */
+    redis_command(&calls[0], arena, "INCR", true);
+    redis_key(&calls[0], KEY_PAGES_GENERATION);
+    redis_command(&calls[1], arena, "SMEMBERS", true);
+    redis_key(&calls[1], KEY_PAGES);
+    enum error error = redis_run(sale->redis, arena, calls, 2, values);
+    *evicted = 0;
+    if (error != OK)
+        return error;
+    redis_command(&unlink, arena, "UNLINK", true);
+    redis_key(&unlink, KEY_PAGES);
+    for (size_t i = 0; i < values[1]->count; i++)
+        redis_key(&unlink, redis_text_at(values[1], i));
+    error = redis_run_one(sale->redis, arena, &unlink, &unlinked);
+    *evicted = (int64_t)values[1]->count;
+    return error;
+}

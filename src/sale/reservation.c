@@ -1,0 +1,269 @@
+/* reservation: the doorman in Redis claims, PostgreSQL (sql/003_reservation.sql) decides, and where the two differ the
+ * doorman is put right. */
+#include "sale/reservation.h"
+
+#include "base/buf.h"
+#include "base/encode.h"
+#include "base/log.h"
+#include "sale/doorman.h"
+#include "sale/keys.h"
+#include "sale/outcome.h"
+#include "sale/queue.h"
+#include "store/pg.h"
+#include "store/redis.h"
+
+#include <string.h>
+
+/* hold.lua's own verdict, beside the gate's. */
+enum { HOLD_TAKEN = 3 };
+
+/* A hold keeps its owner's token alive so much longer than itself: PostgreSQL's deadline is a little later than Redis'.
+ */
+enum { TOKEN_GRACE_MS = 5000 };
+
+static enum error claim(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t schedule,
+                        const int64_t *seats, size_t count, struct redis_value **reply)
+{
+    struct redis_call call;
+    redis_script(&call, arena, SCRIPT_HOLD);
+    queue_gate_keys(&call);
+    redis_key(&call, key_seats(arena, schedule));
+    queue_gate_arguments(sale, &call, pass);
+    redis_int(&call, sale->config->hold_ttl);
+    redis_int(&call, TOKEN_GRACE_MS);
+    for (size_t i = 0; i < count; i++)
+        redis_int(&call, seats[i]);
+    return redis_run_one(sale->redis, arena, &call, reply);
+}
+
+/* {TAKEN, own, seat...}: true when the answer may be found under the caller's Idempotency-Key. */
+static bool read_taken(struct arena *arena, const struct redis_value *reply, struct refusal *refusal)
+{
+    refusal->seat_count = reply->count - 2;
+    refusal->seats = arena_array(arena, refusal->seat_count, sizeof *refusal->seats);
+    for (size_t i = 0; i < refusal->seat_count; i++)
+        refusal->seats[i] = redis_integer_at(reply, i + 2);
+    return redis_integer_at(reply, 1) == 1;
+}
+
+static bool next_number(const char **text, int64_t *number)
+{
+    *text += strcspn(*text, "0123456789");
+    size_t length = strspn(*text, "0123456789");
+    bool found = length > 0 && decimal_parse(*text, length, 0, INT64_MAX, number);
+    *text += length;
+    return found;
+}
+
+/* "[[7,1795341512352,4],[8,0,5]]", as usher_taken() makes it: the seats that are taken in truth. */
+static size_t read_truth(struct arena *arena, const char *text, struct seat_truth **truths)
+{
+    size_t count = 0;
+    struct seat_truth truth = {.taken = true};
+    *truths = arena_array(arena, strlen(text) / 7 + 1, sizeof **truths);
+    while (next_number(&text, &truth.seat) && next_number(&text, &truth.deadline) && next_number(&text, &truth.holder))
+        (*truths)[count++] = truth;
+    return count;
+}
+
+/* PostgreSQL did not hold what the doorman has claimed for this request: free what is free, mark what is taken. taken
+ * is what usher_taken() says. */
+static void set_right(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t schedule,
+                      const int64_t *seats, size_t count, const char *taken, struct refusal *refusal)
+{
+    struct seat_truth *known, *truths = arena_array(arena, count, sizeof *truths);
+    size_t known_count = read_truth(arena, taken, &known);
+    refusal->seats = arena_array(arena, known_count, sizeof *refusal->seats);
+    refusal->seat_count = known_count;
+    for (size_t k = 0; k < known_count; k++)
+        refusal->seats[k] = known[k].seat;
+    for (size_t i = 0; i < count; i++) {
+        truths[i].seat = seats[i];
+        for (size_t k = 0; k < known_count; k++) {
+            if (known[k].seat == seats[i])
+                truths[i] = known[k];
+        }
+    }
+    if (doorman_correct(sale, arena, schedule, pass->user, truths, count, true) != OK)
+        log_warning("the doorman keeps a claim until it lapses schedule=%" PRId64, schedule);
+}
+
+static const char *hash_text(struct arena *arena, const int64_t *seats, size_t count)
+{
+    struct buf text;
+    buf_init(&text, arena, count * 8 + 1);
+    for (size_t i = 0; i < count; i++) {
+        buf_putc(&text, ',');
+        buf_put_int(&text, seats[i]);
+    }
+    return text.data;
+}
+
+static enum error decide(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t schedule,
+                         const int64_t *seats, size_t count, const struct idempotency *idempotency,
+                         struct pg_rows **rows)
+{
+    struct pg_params params = {.arena = arena};
+    bool keyed = idempotency->key != NULL;
+    pg_int(&params, pass->user);
+    pg_int(&params, schedule);
+    pg_ids(&params, seats, count);
+    pg_int(&params, sale->config->hold_ttl);
+    pg_int(&params, sale->config->seat_limit);
+    pg_text(&params, idempotency->key);
+    pg_hex(&params, keyed ? idempotency->hash : NULL, REQUEST_HASH_SIZE);
+    enum pg_end end = pg_run(sale->pg, arena, STATEMENT_HOLD, &params, keyed, rows);
+    /* Another hold of a seat was committed while this one ran: a second look tells which. */
+    if (end == PG_CONFLICT)
+        end = pg_run(sale->pg, arena, STATEMENT_HOLD, &params, keyed, rows);
+    return end == PG_CONFLICT ? E_UNAVAILABLE : outcome_of_run(end);
+}
+
+/* The truth after a hold was made under a claim that is older than it. */
+static const char *own_truth(struct arena *arena, const int64_t *seats, size_t count, int64_t deadline, int64_t user)
+{
+    struct buf text;
+    buf_init(&text, arena, count * 40 + 1);
+    for (size_t i = 0; i < count; i++)
+        buf_printf(&text, "[%" PRId64 ",%" PRId64 ",%" PRId64 "]", seats[i], deadline, user);
+    return text.data;
+}
+
+enum error reservation_hold(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t schedule,
+                            const int64_t *seats, size_t count, struct idempotency *idempotency,
+                            struct reservation *reservation, bool *replayed, struct refusal *refusal)
+{
+    enum { OUTCOME, ID, TOTAL, RESERVED, EXPIRES, TICKETS, TAKEN };
+    struct redis_value *reply;
+    struct pg_rows *rows;
+    bool inherited = false; /* the claim is of an earlier request of the same user, perhaps one that was cut off */
+
+    enum error error = claim(sale, arena, pass, schedule, seats, count, &reply);
+    if (error == OK)
+        error = queue_gate_verdict(sale, reply, refusal);
+    if (error != OK)
+        return error;
+    if (redis_integer_at(reply, 0) == HOLD_TAKEN) {
+        bool own = read_taken(arena, reply, refusal);
+        if (!own || !idempotency->key)
+            return E_SEAT_UNAVAILABLE;
+        inherited = true;
+    }
+
+    idempotency_describe(idempotency, arena, "hold:%" PRId64 "%s", schedule, hash_text(arena, seats, count));
+    error = decide(sale, arena, pass, schedule, seats, count, idempotency, &rows);
+    const char *taken = "", *outcome = "";
+    if (error == OK) {
+        outcome = pg_get(rows, 0, OUTCOME);
+        taken = pg_get(rows, 0, TAKEN);
+        if (inherited && *taken == '\0' && strcmp(outcome, "created") == 0)
+            taken = own_truth(arena, seats, count, pg_get_int(rows, 0, EXPIRES) / 1000, pass->user);
+        error = outcome_of_function(outcome, replayed);
+    }
+    /* When the outcome is not known the claim stays: the seats may be held. It lapses by itself. */
+    if (*outcome && (error != OK || *replayed || inherited) && error != E_IDEMPOTENCY_KEY_IN_USE)
+        set_right(sale, arena, pass, schedule, seats, count, taken, refusal);
+    if (error == E_INVALID_REQUEST) {
+        refusal->field = "seat_ids";
+        refusal->message = "must all belong to the schedule";
+    }
+    if (error != OK)
+        return error;
+
+    *reservation = (struct reservation){
+        .id = pg_get_int(rows, 0, ID),
+        .schedule_id = schedule,
+        .status = "held",
+        .total_price = pg_get_int(rows, 0, TOTAL),
+        .reserved_at = pg_get_int(rows, 0, RESERVED),
+        .expires_at = pg_get_int(rows, 0, EXPIRES),
+        .tickets = pg_get(rows, 0, TICKETS),
+    };
+    reservation->expires_in_seconds = (reservation->expires_at - reservation->reserved_at + 999999) / 1000000;
+    return OK;
+}
+
+enum error reservation_cancel(struct sale *sale, struct arena *arena, int64_t user, int64_t id)
+{
+    enum { OUTCOME, SCHEDULE, SEATS };
+    struct pg_params params = {.arena = arena};
+    struct pg_rows *rows;
+    bool replayed;
+    pg_int(&params, user);
+    pg_int(&params, id);
+    enum error error = outcome_of_run(pg_run(sale->pg, arena, STATEMENT_CANCEL, &params, true, &rows));
+    if (error == OK)
+        error = outcome_of_function(pg_get(rows, 0, OUTCOME), &replayed);
+    if (error != OK || pg_is_null(rows, 0, SEATS))
+        return error;
+
+    int64_t *ids, schedule = pg_get_int(rows, 0, SCHEDULE);
+    size_t count = doorman_read_ids(arena, pg_get(rows, 0, SEATS), &ids);
+    struct seat_truth *truths = arena_array(arena, count, sizeof *truths);
+    for (size_t i = 0; i < count; i++)
+        truths[i].seat = ids[i];
+    /* It is cancelled whether or not the doorman can be told just now. */
+    if (doorman_correct(sale, arena, schedule, user, truths, count, true) != OK)
+        log_warning("the doorman keeps a cancelled hold until it lapses schedule=%" PRId64, schedule);
+    return OK;
+}
+
+static void read_reservation(const struct pg_rows *rows, size_t row, struct reservation *reservation)
+{
+    enum { ID, SCHEDULE, STATUS, TOTAL, RESERVED, EXPIRES, COMPLETED, LEFT, TICKETS };
+    *reservation = (struct reservation){
+        .id = pg_get_int(rows, row, ID),
+        .schedule_id = pg_get_int(rows, row, SCHEDULE),
+        .status = pg_get(rows, row, STATUS),
+        .total_price = pg_get_int(rows, row, TOTAL),
+        .reserved_at = pg_get_int(rows, row, RESERVED),
+        .expires_at = pg_get_int(rows, row, EXPIRES),
+        .completed_at = pg_get_int(rows, row, COMPLETED),
+        .tickets = pg_get(rows, row, TICKETS),
+    };
+    if (strcmp(reservation->status, "held") == 0)
+        reservation->expires_in_seconds = pg_get_int(rows, row, LEFT);
+}
+
+enum error reservation_get(struct sale *sale, struct arena *arena, int64_t user, int64_t id,
+                           struct reservation *reservation)
+{
+    struct pg_params params = {.arena = arena};
+    struct pg_rows *rows;
+    pg_int(&params, user);
+    pg_int(&params, id);
+    enum error error = outcome_of_run(pg_run(sale->pg, arena, STATEMENT_RESERVATION, &params, true, &rows));
+    if (error != OK)
+        return error;
+    if (pg_count(rows) == 0)
+        return E_NOT_FOUND;
+    read_reservation(rows, 0, reservation);
+    return OK;
+}
+
+enum error reservation_list(struct sale *sale, struct arena *arena, int64_t user, int64_t limit,
+                            struct reservation **items, size_t *count)
+{
+    struct pg_params params = {.arena = arena};
+    struct pg_rows *rows;
+    pg_int(&params, user);
+    pg_int(&params, limit);
+    enum error error = outcome_of_run(pg_run(sale->pg, arena, STATEMENT_RESERVATIONS, &params, true, &rows));
+    if (error != OK)
+        return error;
+    *count = pg_count(rows);
+    *items = arena_array(arena, *count, sizeof **items);
+    for (size_t row = 0; row < *count; row++)
+        read_reservation(rows, row, &(*items)[row]);
+    return OK;
+}
+
+enum error reservation_expire(struct sale *sale, struct arena *arena, int64_t batch, int64_t *ended)
+{
+    struct pg_params params = {.arena = arena};
+    struct pg_rows *rows;
+    pg_int(&params, batch);
+    enum error error = outcome_of_run(pg_run(sale->pg, arena, STATEMENT_EXPIRE, &params, true, &rows));
+    *ended = error == OK ? (int64_t)pg_count(rows) : 0;
+    return error;
+}

@@ -1,0 +1,224 @@
+/* usher-scheduler: the clockwork, started by systemd timers. One run, then it ends.
+ *
+ *   promote   lets people in from the line for nine tenths of promote_period, a few at a time
+ *   expire    ends tokens and unpaid holds, writes the line's history, forgets old idempotency keys
+ *
+ * A PostgreSQL advisory lock keeps a second one of the same kind out, on this host or another. Should two run all the
+ * same, the budget in Redis still admits no more than promote_batch in a promote_period. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/options.h"
+#include "sale/catalog.h"
+#include "sale/doorman.h"
+#include "sale/queue.h"
+#include "sale/reservation.h"
+#include "sale/sale.h"
+#include "sale/wallet.h"
+#include "store/pg.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+static const char usage[] = "usher-scheduler [OPTION]... promote|expire\n"
+                            "Admit people from the line, or end what is over. Runs once; systemd timers start it.\n\n"
+                            "  promote    admit promote_batch people, spread over one promote_period\n"
+                            "  expire     end tokens and unpaid holds whose time is over\n\n"
+                            "Exits with 0 when the work is done or another scheduler is doing it.\n\n";
+
+/* The advisory locks' numbers, one for each kind of work. */
+enum lock { LOCK_PROMOTE = 1, LOCK_EXPIRE = 2 };
+
+enum { LAPSE_BATCH = 1000, HOLD_BATCH = 500, HISTORY_BATCH = 1000, KEY_BATCH = 1000 };
+
+/* Ticks in a period; a run lasts RUN_TICKS of them and leaves the rest for the next one to start in. */
+enum { TICKS = 100, RUN_TICKS = 90 };
+
+struct run {
+    struct sale *sale;
+    struct arena *arena;
+    sigset_t stop; /* blocked; taken while waiting */
+};
+
+/* Waits until a time of clock_monotonic(). False: asked to stop. */
+static bool wait_until(struct run *run, int64_t until)
+{
+    for (;;) {
+        int64_t left = until - clock_monotonic();
+        if (left <= 0)
+            return true;
+        struct timespec time = {left / CLOCK_SECOND, left % CLOCK_SECOND * 1000};
+        if (sigtimedwait(&run->stop, NULL, &time) > 0)
+            return false;
+    }
+}
+
+/* Writes what is in the stream just now. */
+static enum error drain(struct run *run, int64_t *total)
+{
+    int64_t drained = 0;
+    enum error error;
+    do {
+        error = queue_drain(run->sale, run->arena, HISTORY_BATCH, &drained);
+        arena_reset(run->arena);
+        *total += drained;
+    } while (error == OK && drained == HISTORY_BATCH);
+    return error;
+}
+
+static enum error tick(struct run *run, struct promotion *promotion)
+{
+    int64_t lapsed;
+    enum error error = queue_lapse(run->sale, run->arena, LAPSE_BATCH, &lapsed);
+    if (error == OK)
+        error = queue_promote(run->sale, run->arena, promotion);
+    arena_reset(run->arena);
+    return error;
+}
+
+static int promote(struct run *run)
+{
+    struct promotion now = {0};
+    int64_t admitted = 0, recorded = 0;
+    int64_t started = clock_monotonic(), period = run->sale->config->promote_period * 1000;
+    int64_t history_due = started;
+    enum error error = OK;
+
+    for (int i = 0; i <= RUN_TICKS; i++) {
+        if (!wait_until(run, started + i * period / TICKS))
+            break;
+        error = tick(run, &now);
+        admitted += error == OK ? now.admitted : 0;
+        if (clock_monotonic() >= history_due) {
+            history_due = clock_monotonic() + CLOCK_SECOND;
+            if (drain(run, &recorded) != OK)
+                log_warning("the line's history cannot be written just now; it waits in Redis");
+        }
+    }
+    enum error last = drain(run, &recorded);
+    log_info("promote admitted=%" PRId64 " waiting=%" PRId64 " active=%" PRId64 " serving=%" PRId64
+             " recorded=%" PRId64,
+             admitted, now.waiting, now.active, now.serving, recorded);
+    return error == OK && last == OK ? EXIT_OK : EXIT_FAILED;
+}
+
+/* ---- expire ---- */
+
+typedef enum error step(struct sale *sale, struct arena *arena, int64_t batch, int64_t *done);
+
+/* One kind of work, batch after batch until a batch is not full. */
+static enum error in_batches(struct run *run, step *work, int64_t batch, int64_t *total)
+{
+    int64_t done = 0;
+    enum error error;
+    *total = 0;
+    do {
+        error = work(run->sale, run->arena, batch, &done);
+        arena_reset(run->arena);
+        *total += done;
+    } while (error == OK && done == batch);
+    return error;
+}
+
+static enum error review_seats(struct run *run, int64_t *total)
+{
+    int64_t *schedules, corrected = 0;
+    size_t count;
+    struct arena *list = arena_new(4096);
+    enum error error = catalog_on_sale(run->sale, list, &schedules, &count);
+    *total = 0;
+    for (size_t i = 0; error == OK && i < count; i++) {
+        error = doorman_review(run->sale, run->arena, schedules[i], &corrected);
+        arena_reset(run->arena);
+        *total += corrected;
+    }
+    arena_free(list);
+    return error;
+}
+
+static int expire(struct run *run)
+{
+    int64_t tokens, holds, seats, history = 0, keys;
+    /* Each part is tried, whatever became of the others: Redis may be away while PostgreSQL is not. */
+    enum error errors[] = {
+        in_batches(run, queue_lapse, LAPSE_BATCH, &tokens),
+        in_batches(run, reservation_expire, HOLD_BATCH, &holds),
+        review_seats(run, &seats),
+        drain(run, &history),
+        in_batches(run, wallet_forget_keys, KEY_BATCH, &keys),
+    };
+    int failed = 0;
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
+        failed += errors[i] != OK;
+    log_info("expire tokens=%" PRId64 " holds=%" PRId64 " claims=%" PRId64 " recorded=%" PRId64 " keys=%" PRId64,
+             tokens, holds, seats, history, keys);
+    return failed ? EXIT_FAILED : EXIT_OK;
+}
+
+/* ---- one at a time ---- */
+
+/* In a transaction that stays open for as long as the work takes: a lock of this kind is safe behind PgBouncer. */
+static enum pg_end take_lock(struct pg *pg, struct arena *arena, enum lock lock, bool *ours)
+{
+    struct pg_params params = {.arena = arena};
+    struct pg_rows *rows;
+    pg_int(&params, lock);
+    if (!pg_begin(pg))
+        return PG_UNAVAILABLE;
+    enum pg_end end = pg_run(pg, arena, STATEMENT_TRY_LOCK, &params, false, &rows);
+    *ours = end == PG_OK && strcmp(pg_get(rows, 0, 0), "t") == 0;
+    return end;
+}
+
+static int run_alone(struct run *run, const char *name, enum lock lock, int (*work)(struct run *))
+{
+    const struct config *config = run->sale->config;
+    struct pg *pg = pg_new(config->database, config->statement_timeout, config->lock_timeout);
+    bool ours = false;
+    int status = EXIT_FAILED;
+    enum pg_end end = take_lock(pg, run->arena, lock, &ours);
+    arena_reset(run->arena);
+    if (end != PG_OK) {
+        log_error("%s: PostgreSQL does not answer, so nothing is done; the next run tries again", name);
+    } else if (!ours) {
+        log_notice("%s: another scheduler is at it; nothing to do", name);
+        status = EXIT_OK;
+    } else {
+        status = work(run);
+        pg_end_transaction(pg);
+    }
+    pg_free(pg);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    struct config config;
+    char message[CONFIG_MESSAGE_SIZE];
+    int first = options_read(argc, argv, "usher-scheduler", usage, &config);
+    bool promoting = first + 1 == argc && strcmp(argv[first], "promote") == 0;
+    bool expiring = first + 1 == argc && strcmp(argv[first], "expire") == 0;
+    if (!promoting && !expiring) {
+        log_error("say what to do: promote or expire (see usher-scheduler --help)");
+        return EXIT_USAGE;
+    }
+
+    struct run run = {.sale = sale_open(&config, message)};
+    if (!run.sale) {
+        log_error("%s", message);
+        return EXIT_CONFIG;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&run.stop);
+    sigaddset(&run.stop, SIGTERM);
+    sigaddset(&run.stop, SIGINT);
+    sigprocmask(SIG_BLOCK, &run.stop, NULL);
+    run.arena = arena_new(65536);
+    int status =
+        promoting ? run_alone(&run, "promote", LOCK_PROMOTE, promote) : run_alone(&run, "expire", LOCK_EXPIRE, expire);
+    arena_free(run.arena);
+    sale_close(run.sale);
+    config_free(&config);
+    return status;
+}
