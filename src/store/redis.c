@@ -385,7 +385,7 @@ static struct redis_call copy_call(const struct redis_call *call, struct arena *
 {
     struct redis_call copy = {.arena = arena, .script = call->script, .twice = call->twice, .keys = call->keys};
     for (size_t i = 0; i < call->count; i++)
-        redis_bytes(&copy, arena_strndup(arena, call->words[i], call->lengths[i]), call->lengths[i]);
+        add_word(&copy, arena_strndup(arena, call->words[i], call->lengths[i]), call->lengths[i]);
     return copy;
 }
 
