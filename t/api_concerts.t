@@ -82,7 +82,7 @@ is_deeply($r->json, { id => $concerts[4], name => 'Concert 5', description => 'D
 $r = $usher->head("/v1/concerts/$concerts[4]", @me);
 status_is($r, 200, 'HEAD of a concert');
 is($r->body, '', 'HEAD of a concert has no body');
-my @no_ids = ('0', '-1', '999999', '9223372036854775807', '9223372036854775808', '99999999999999999999999', 'x', '1x', '01', '+1', '1.0', '%31%00', '1%2F2');
+my @no_ids = ('0', '-1', '999999', '9223372036854775807', '9223372036854775808', '99999999999999999999999', 'x', '1x', '01', '+1', '1.0', '1%2F2');
 for my $tail ('', '/schedules') {
     problem_is(get("/v1/concerts/$_$tail"), 404, 'not-found', "concerts/$_$tail is not there") for @no_ids;
 }

@@ -147,7 +147,7 @@ status_is(post('/v1/balance/charges', '{"amount":10}', type => $_), 201, "sent a
 # Paths.
 my @nowhere = ('/v1', '/v1/', '/v1/nothing', '/v1/concerts/', '/v1/concerts/1/', '/v1/concerts/1/seats', '/v1/concerts//1', '/v1//concerts', '/v1/Concerts',
     '/v1/schedules/1', '/v1/schedules', '/v1/queue/', '/v1/queue/tokens/', '/v1/queue/tokens/you', '/v1/balance/', '/v1/balance/charges/1',
-    '/v1/payments/1/x', '/v1/reservations/1/tickets', '/v1/concerts/1;x', '/v1/concerts/1%2Fschedules', '/v1/%63oncerts/%00', '/v2/concerts', '/v1/concerts%20');
+    '/v1/payments/1/x', '/v1/reservations/1/tickets', '/v1/concerts/1;x', '/v1/concerts/1%2Fschedules', '/v2/concerts', '/v1/concerts%20');
 problem_is($usher->get($_, user => 7, token => $token), 404, 'not-found', "GET $_") for @nowhere;
 problem_is($usher->post($_, user => 7, token => $token, body => {}), 404, 'not-found', "POST $_") for '/v1/nothing', '/v1/concerts/1/x';
 
@@ -188,7 +188,8 @@ unchanged_ok($usher, 'wrong methods changed nothing', sub {
 });
 
 # Health.
-shape_is($usher->get($_), 200, $usher->get($_)->json // {}, "GET $_") for '/healthz', '/readyz';
+shape_is($usher->get('/healthz'), 200, { status => '=alive' }, 'GET /healthz');
+shape_is($usher->get('/readyz'),  200, { status => '=ready' }, 'GET /readyz');
 status_is($usher->head($_), 200, "HEAD $_") for '/healthz', '/readyz';
 header_is($usher->get($_), 'Cache-Control', qr/no-store/, "$_ is never cached") for '/healthz', '/readyz';
 

@@ -56,8 +56,7 @@ is($head->body, '', 'and no body');
 # Identity comes before the gate, the gate before the request's contents.
 problem_is($usher->get('/v1/concerts', token => $active), 401, 'unauthenticated', 'a queue token is no identity');
 problem_is($usher->get('/v1/concerts?page=x', user => 7), 401, 'queue-token-required', 'bad parameters do not matter outside');
-problem_is($usher->get('/v1/concerts/999999', user => 10, token => $waiting), 403, 'not-admitted', 'nor do unknown ids');
-problem_is($usher->post('/v1/reservations', user => 10, token => $waiting, raw => '{'), 403, 'not-admitted', 'nor does malformed JSON');
+problem_is($usher->get('/v1/concerts/999999', user => 10, token => $waiting), 403, 'not-admitted', 'nor do unknown ids', position => 'int');
 
 # Open.
 status_is(operation($_, 7, $active), { reserve => 201, pay => 404 }->{$_} // 200, "$_ with an active token") for @gated;

@@ -59,7 +59,7 @@ refused($usher, $garbage{$_}, $_) for sort keys %garbage;
 # The algorithm is the configured one; never none.
 refused($usher, $usher->jwt(user => 7, alg => $_, key => $usher->{jwt_key}), "alg $_") for 'none', 'HS384';
 for my $alg ('none', 'None', 'NONE', 'nOnE', '', 'hs256', 'HS512', 'RS256', undef, 1, ['HS256'], { a => 1 }) {
-    my $word = JSON::PP->new->allow_nonref->encode($alg);
+    my $word = JSON::PP->new->ascii->allow_nonref->encode($alg);
     refused($usher, Usher::Jwt::make({ alg => $alg }, { sub => '7', exp => $now + 60 }, Usher::Jwt::signer('HS256', $usher->{jwt_key})),
         "alg $word with a good HS256 signature");
     refused($usher, Usher::Jwt::make({ alg => $alg }, { sub => '7', exp => $now + 60 }, sub {''}), "alg $word unsigned");
@@ -80,7 +80,7 @@ refused($usher, claims(exp => $_),        'exp of a wrong type') for ''. ($now +
 refused($usher, claims(nbf => $now + 60), 'nbf in the future');
 refused($usher, claims(nbf => $_),        'nbf of a wrong type') for 'now', [];
 refused($usher, claims(sub => undef),     'no sub');
-refused($usher, claims(sub => $_), 'sub ' . JSON::PP->new->allow_nonref->encode($_))
+refused($usher, claims(sub => $_), 'sub ' . JSON::PP->new->ascii->allow_nonref->encode($_))
     for '', '0', '-1', '+1', '01', ' 1', '1 ', '1.0', '1e3', '0x1', 'x', '7x', '9223372036854775808', '99999999999999999999999', "7\0",
     'admin', "\x{661}", [], {}, ['7'], JSON::PP::true();
 refused($usher, $usher->jwt(user => 7, raw_claims => $_->[1]), "claims $_->[0]")

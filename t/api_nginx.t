@@ -46,7 +46,7 @@ my $underscore = $usher->get('/v1/balance', headers => [ 'X_Request_Id' => 'forg
 header_is($underscore, 'X-Request-Id', $id, 'nor with underscores');
 
 # nginx's own refusals.
-problem_is($usher->get($_), 404, 'not-found', "GET $_") for '/', '/nothing', '/v1x', '/healthz/', '/.git/config', '/v1/../../etc/passwd', '//v1/queue';
+problem_is($usher->get($_), 404, 'not-found', "GET $_") for '/', '/nothing', '/v1x', '/healthz/', '/.git/config', '/v1/../etc/passwd', '/v1', '//v1/queue';
 problem_is($usher->post('/nothing', body => {}), 404, 'not-found', 'POST /nothing');
 problem_is($answers{'a 413 of nginx'}, 413, 'content-too-large', 'a body over 16 KiB');
 my $chunks = join '', map { "1000\r\n" . ' ' x 4096 . "\r\n" } 1 .. 5;

@@ -128,8 +128,13 @@ my $free  = $usher->hold(7, $guest, $gratis, @free_seats);
 is($free->{total_price}, 0, 'a free seat');
 shape_is(pay(7, $guest, $free->{id}), 201, $payment, 'is paid with nothing');
 
-# The whole of it, verified by the operator's command.
-my ($status, $out, $err) = $usher->ctl('verify');
-is($status, 0, 'usherctl verify finds nothing wrong') or diag $out, $err;
+# The whole of it, in the database's own words.
+is($usher->psql('SELECT count(*) FROM asset a WHERE balance <> (SELECT sum(CASE kind WHEN $1 THEN amount ELSE -amount END)
+    FROM ledger l WHERE l.user_id = a.user_id)', 'charge'), 0, 'every balance is the sum of its entries');
+is($usher->psql(q{SELECT count(*) FROM reservation r FULL JOIN payment p ON p.reservation_id = r.id
+    WHERE (r.status = 'paid') <> (p.id IS NOT NULL)}), 0, 'paid reservations and payments belong together');
+is($usher->psql('SELECT count(*) FROM payment p FULL JOIN ledger l ON l.payment_id = p.id
+    WHERE (p.id IS NULL AND l.kind = $1) OR l.id IS NULL', 'payment'), 0, 'so do payments and entries');
+is($usher->psql('SELECT sum(amount) FROM ledger_entry'), 0, 'the books balance');
 
 done_testing;

@@ -69,8 +69,6 @@ $r = $usher->head('/v1/queue/tokens/me', token => $two);
 status_is($r, 200, 'HEAD of the own token');
 is($r->body, '', 'HEAD of the own token has no body');
 my @bad_tokens = (
-    ['no token',               undef],
-    ['an empty token',         ''],
     ['a made-up token',        'AAAAAAAAAAAAAAAAAAAAAA'],
     ['a token of wrong length', 'abc'],
     ['a long token',           'A' x 1000],
@@ -78,6 +76,8 @@ my @bad_tokens = (
     ['the token changed',      $two =~ tr/A-Za-z/B-ZAb-za/r],
 );
 problem_is($usher->get('/v1/queue/tokens/me', token => $_->[1]), 404, 'queue-token-invalid', "poll with $_->[0]") for @bad_tokens;
+problem_is($usher->request($_, '/v1/queue/tokens/me'), 401, 'queue-token-required', "$_ without a token") for qw(GET DELETE);
+problem_is($usher->get('/v1/queue/tokens/me', token => ''), 401, 'queue-token-required', 'poll with an empty token');
 
 # Admission.
 is(($usher->scheduler('promote'))[0], 0, 'promote succeeds');

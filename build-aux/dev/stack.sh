@@ -44,36 +44,52 @@ stack_spawn() {
     printf '%s %s %s\n' "$spawn_name" $! "$(proc_field $! 20)" >>"$RUN/pids"
 }
 
-# The servers that are alive, "NAME PID START" a line, the last started first.
+# proc_session PID START: the processes of the session that PID leads or led. A leader that was killed can leave some behind
+# (nginx' workers); their session keeps the number from being given to another process.
+proc_session() {
+    [ ! -d "/proc/$1" ] || [ "$(proc_field "$1" 20)" = "$2" ] || return 0
+    grep -lE "^[0-9]+ \(.*\) [^Z] [0-9]+ [0-9]+ $1 " /proc/[0-9]*/stat 2>/dev/null | cut -d / -f 3
+}
+
+# The servers of which something is alive, "NAME PID START" a line, the last started first.
 stack_living() {
     [ -r "$LINK/pids" ] || return 0
+    [ "$(sed -n "s/^BOOT='\(.*\)'$/\1/p" "$LINK/stack" 2>/dev/null)" = "$(boot_id)" ] || return 0
     tac "$LINK/pids" | while read -r name pid start; do
-        if proc_alive "$pid" "$start"; then
+        if proc_alive "$pid" "$start" || [ -n "$(proc_session "$pid" "$start")" ]; then
             echo "$name $pid $start"
         fi
     done
 }
 
+boot_id() { cat /proc/sys/kernel/random/boot_id; }
+
 # stack_end NAME PID START: asks it to end, waits up to 15 s, then insists; leaves nothing of its session.
 stack_end() {
     signal=TERM
     [ "$1" != PostgreSQL ] || signal=INT # fast shutdown: does not wait for clients
-    kill -s "$signal" "$2" 2>/dev/null || { [ ! -d "/proc/$2" ] || return 1; }
+    if proc_alive "$2" "$3"; then
+        kill -s "$signal" "$2" 2>/dev/null || return 1
+    fi
     end_tries=150
     while proc_alive "$2" "$3" && [ $end_tries -gt 0 ]; do
         sleep 0.1
         end_tries=$((end_tries - 1))
     done
-    for stat in $(grep -lE "^[0-9]+ \(.*\) . [0-9]+ [0-9]+ $2 " /proc/[0-9]*/stat 2>/dev/null); do
-        stat=${stat#/proc/}
-        kill -s KILL "${stat%/stat}" 2>/dev/null
+    end_tries=50
+    while left=$(proc_session "$2" "$3") && [ -n "$left" ]; do
+        for member in $left; do
+            kill -s KILL "$member" 2>/dev/null
+        done
+        end_tries=$((end_tries - 1))
+        [ $end_tries -gt 0 ] || return 1
+        sleep 0.1
     done
-    ! proc_alive "$2" "$3"
 }
 
 # Ends all servers, the last started first. Progress on standard output.
 stack_end_all() {
-    : >"$LINK/stopping" 2>/dev/null
+    touch "$LINK/stopping" 2>/dev/null
     living=$(stack_living)
     [ -n "$living" ] || return 0
     # In the shell itself, not in a pipe's: its status counts.
@@ -212,7 +228,8 @@ milliseconds() {
 
 setting() { sed -n "s/^$1 *= *//p" "$RUN/logs/configuration.log"; }
 
-stack_configure() {
+# What `run` decides itself.
+stack_ignore_environment() {
     for key in listen database database_owner redis jwt_algorithm jwt_key_file queue_key_file; do
         name=USHER_$(echo $key | tr '[:lower:]' '[:upper:]')
         if env | grep -q "^$name="; then
@@ -220,6 +237,10 @@ stack_configure() {
             unset "$name"
         fi
     done
+}
+
+stack_configure() {
+    step "Writing and checking the configuration"
     install -m 755 "$BUILD/release/usher-server" "$BUILD/release/usher-scheduler" "$BUILD/release/usherctl" \
         build-aux/dev/scheduler.sh "$RUN/bin/" || fail "cannot copy the programs to $RUN/bin"
     # Its name decides what it is: redis-tools carries the server's binary under the name of its checking tool.
@@ -244,6 +265,7 @@ CONF
         --rate-token 1000000r/s --burst-token 1000000 >"$RUN/nginx.conf" || fail "cannot write nginx.conf"
     : >>"$RUN/logs/nginx-access.log"
     [ "$(id -u)" -ne 0 ] || chown "$SERVER_USER" "$RUN/logs/nginx-access.log"
+    say "done"
 }
 
 start_postgres() {
@@ -302,23 +324,32 @@ start_nginx() {
     say "done"
 }
 
+# stack_lock FLOCK-OPTION...: one `run` or `stop` at a time. Held as descriptor 9, which no server gets.
+stack_lock() {
+    # Tried in a subshell: a redirection that fails would end this one without a word.
+    (: >>"$BUILD/dev.lock") 2>/dev/null ||
+        die "cannot write in $BUILD: go on as $(stat -c %U "$BUILD" 2>/dev/null || stat -c %U "$SRC"), or remove it"
+    exec 9>>"$BUILD/dev.lock"
+    flock "$@" 9
+}
+
 # stack_run DETACH PORT KEEP
 stack_run() {
     deps_need build run
     PG=$(postgres_folder)
     [ -n "$PG" ] || die "there is no PostgreSQL server in /usr/lib/postgresql"
     mkdir -p "$BUILD" 2>/dev/null
-    : 2>/dev/null >>"$BUILD/dev.lock" || die "cannot write in $BUILD: go on as $(stat -c %U "$BUILD"), or remove it"
-    exec 9>>"$BUILD/dev.lock"
-    flock -n 9 || die "another './dev run' or './dev stop' is at work here"
-    [ -z "$(stack_living)" ] || die "the stack is running already (see ./dev env); end it with ./dev stop"
+    stack_lock -n || die "another './dev run' or './dev stop' is at work here"
+    [ -z "$(stack_living)" ] || die "the stack is running here already, or a part of it; end it with ./dev stop"
     ! port_taken "$2" || die "port $2 is taken by another program; choose one with --port"
     build_release
     URL=http://127.0.0.1:$2
     stack_folder "$3"
     trap interrupted INT TERM HUP
+    trap 'exec >/dev/null; interrupted' PIPE # whoever read our output has gone
     if [ "$FRESH" = yes ]; then say "A fresh demo in build/dev."; else say "Going on with the data in build/dev."; fi
-    printf '%s\n' "URL='$URL'" "KEEP='$3'" >"$RUN/stack"
+    printf '%s\n' "URL='$URL'" "KEEP='$3'" "BOOT='$(boot_id)'" >"$RUN/stack"
+    stack_ignore_environment
     stack_configure "$2"
     start_postgres
     start_redis
@@ -338,19 +369,20 @@ stack_run() {
 # Stays while all servers live; ends the rest when one dies, or all at a signal.
 stack_watch() {
     trap 'trap "" INT TERM HUP; say ""; stack_end_all; stack_tidy; exit 0' INT TERM HUP
-    servers=$(wc -l <"$RUN/pids")
     while :; do
         sleep 1 &
         wait $!
-        [ "$(stack_living | wc -l)" -lt "$servers" ] || continue
         if [ -e "$RUN/stopping" ] || [ ! -e "$RUN/pids" ]; then
             say "Stopped by ./dev stop."
             exit 0
         fi
         while read -r name pid start; do
             proc_alive "$pid" "$start" && continue
+            [ ! -e "$RUN/stopping" ] && [ -e "$RUN/pids" ] || continue 2
             log=$(case $name in PostgreSQL) echo postgresql ;; Redis) echo redis ;; promote | expire) echo scheduler ;;
                 *) echo "$name" ;; esac)
+            say ""
+            step "Running"
             fail "$name has died." "$log"
         done <"$RUN/pids"
     done
@@ -358,8 +390,7 @@ stack_watch() {
 
 stack_stop() {
     [ -d "$LINK/." ] || { say "Nothing is running." && return 0; }
-    exec 9>>"$BUILD/dev.lock" || exit 1
-    flock -w 60 9 || die "another './dev run' is still starting here; press Ctrl-C there"
+    stack_lock -w 60 || die "another './dev run' is still starting here; press Ctrl-C there"
     if [ -z "$(stack_living)" ]; then
         [ ! -e "$LINK/pids" ] || stack_tidy
         say "Nothing is running."

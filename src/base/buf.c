@@ -124,8 +124,6 @@ void buf_printf(struct buf *buf, const char *format, ...)
     length = vsnprintf(buf->data + buf->length, room, format, args);
     va_end(args);
     if (length >= 0 && (size_t)length >= room) {
-        /* vsnprintf cut the text in the room that there was: the old NUL has to come back before grow() copies it. */
-        buf->data[buf->length] = '\0';
         grow(buf, (size_t)length);
         va_start(args, format);
         length = vsnprintf(buf->data + buf->length, (size_t)length + 1, format, args);

@@ -280,6 +280,8 @@ Test(config, file_that_is_missing_or_unreadable)
     cr_assert(config_read_file(&config, "/nonexistent/usher.conf", true, message));
     cr_assert_not(config_read_file(&config, "/nonexistent/usher.conf", false, message));
     expect_message("/nonexistent/usher.conf: cannot be opened: No such file");
+    cr_assert_not(config_read_file(&config, "/dev/null/usher.conf", true, message), "only absence is forgiven");
+    expect_message("/dev/null/usher.conf: cannot be opened: Not a directory");
     cr_assert_not(config_read_file(&config, "/tmp", true, message), "a folder is no file");
     expect_message("/tmp: cannot be read: Is a directory");
 }

@@ -132,10 +132,13 @@ Test(log, a_cut_does_not_split_a_character)
 
     for (size_t i = 0; i < 6000; i += 3)
         memcpy(text + i, "공", 3);
-    log_open("t", LOG_INFO);
-    log_info("%s", text);
-    line = end_capture();
-    cr_assert_eq((strlen(line) - strlen("t: ...\n")) % 3, 0);
+    for (int indent = 0; indent < 3; indent++) {
+        begin_capture();
+        log_open("t", LOG_INFO);
+        log_info("%*s%s", indent, "", text);
+        line = end_capture();
+        cr_assert_eq((strlen(line) - (size_t)indent - strlen("t: ...\n")) % 3, 0, "indent %d", indent);
+    }
 }
 
 Test(log, errno_survives)

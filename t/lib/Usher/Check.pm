@@ -108,9 +108,10 @@ sub _problem_errors ($r, $status, $code, $more) {
         kind_error($body, { %$shape, %$more }),
     );
     return @wrong if ref $body ne 'HASH';
-    push @wrong, 'status in the body differs' if ($body->{status} // 0) != $status;
+    push @wrong, 'status in the body differs' if ($body->{status} // '') ne $status;
     push @wrong, 'title is empty'             if !length($body->{title} // '');
-    push @wrong, "title differs from '$titles{$code}'" if ($titles{$code} //= $body->{title}) ne ($body->{title} // '');
+    $titles{$code} //= $body->{title} if !@wrong;
+    push @wrong, "title differs from '$titles{$code}'" if defined $titles{$code} && $titles{$code} ne ($body->{title} // '');
     my $trace = ref $body->{trace_id} ? '' : $body->{trace_id} // '';
     push @wrong, 'trace_id is not X-Request-Id' if $trace ne ($r->header('X-Request-Id') // $trace) || !length $trace;
     return @wrong;
@@ -140,8 +141,14 @@ sub invalid_is ($r, $field, $name) {
 sub unchanged_ok ($usher, $name, $code) {
     my $before = $usher->state_digest;
     $code->();
+    my %was   = map { ($_ => 1) } split /\n/, $before;
+    my @now   = split /\n/, $usher->state_digest;
+    my %is    = map { ($_ => 1) } @now;
+    my @wrong = ((map {"new: $_"} grep { !$was{$_} } @now), map {"gone: $_"} grep { !$is{$_} } sort keys %was);
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    return Test::More::is($usher->state_digest, $before, $name);
+    my $ok = Test::More::ok(!@wrong, $name);
+    Test::More::diag(join "\n  ", @wrong) if !$ok;
+    return $ok;
 }
 
 1;

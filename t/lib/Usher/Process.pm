@@ -152,11 +152,16 @@ sub find_program ($name) {
     return "$folder/$name";
 }
 
+# Ends all that still runs, the youngest first.
+sub stop_all () {
+    my @all = reverse @started;
+    $_->stop(5) for @all;
+}
+
 END {
     if ($$ == $owner) {
         local $?;
-        my @all = reverse @started;
-        $_->stop(5) for @all;
+        stop_all();
     }
 }
 

@@ -21,6 +21,10 @@ my $source = Cwd::abs_path($ENV{USHER_SRCDIR} // __FILE__ =~ s{[^/]*$}{../../..}
 my $build  = Cwd::abs_path($ENV{USHER_BUILDDIR} // "$source/build/check") // die "no build folder: run ./dev check\n";
 my $keep   = $ENV{USHER_TEST_KEEP};
 
+# The logs of the workers of all stacks: whatever a test asserts, none of them may crash or be reported by a sanitizer.
+my $owner = $$;
+my @logs;
+
 sub source {$source}
 sub build  {$build}
 
@@ -32,6 +36,7 @@ sub new ($class, %o) {
         workers => 2, server => 1, nginx => {}, config => {}, guards_off => [], %o,
         dir     => $dir, socket => "$dir/usher.sock", offset => 0,
     }, $class;
+    push @logs, "$dir/server.log";
     $self->_make_folders;
     $self->{redis}    = Usher::Redis->new(dir => "$dir/redis");
     $self->{postgres} = Usher::Postgres->new(dir => "$dir/postgres", build => $build, source => $source,
@@ -239,23 +244,39 @@ sub schedule ($self, $concert, %o) {
     return (0 + $schedule, map { 0 + $_ } @seats);
 }
 
-# The claims that the doorman has: "key seat deadline user", less his counters.
+# What the doorman refuses at this moment: "key seat held|sold user", less lapsed claims.
 sub claims ($self) {
-    my @claims;
+    my ($now, @claims) = $self->now * 1000;
     for my $key (sort $self->redis('KEYS', 's:*')) {
         my %seats = $self->redis('HGETALL', $key);
-        push @claims, map {"$key $_ $seats{$_}"} grep {/^\d+$/} sort keys %seats;
+        for my $seat (grep {/^\d+$/} sort keys %seats) {
+            my ($deadline, $user) = split / /, $seats{$seat};
+            push @claims, join ' ', $key, $seat, ($deadline ? 'held' : 'sold'), $user if !$deadline || $deadline > $now;
+        }
     }
     return @claims;
 }
 
-# All that PostgreSQL and the doorman know, as a text: two equal ones mean that nothing was changed.
+# All that PostgreSQL (less the line's history) and the doorman know, as a text: two equal ones mean that nothing changed.
 sub state_digest ($self) {
     $self->{tables} //= [ $self->psql(q{SELECT quote_ident(tablename) FROM pg_tables
-        WHERE schemaname = 'public' AND tablename <> 'test_clock' ORDER BY 1}) ];
+        WHERE schemaname = 'public' AND tablename NOT IN ('test_clock', 'waiting_token') ORDER BY 1}) ];
     my @sql = map {"SELECT '$_', count(*), md5(coalesce(string_agg(t::text, ',' ORDER BY t::text), '')) FROM $_ t"}
         @{ $self->{tables} };
     return join "\n", $self->psql(join ' UNION ALL ', @sql), $self->claims;
+}
+
+END {
+    if ($$ == $owner) {
+        my $status = $?;
+        Usher::Process::stop_all();
+        for my $log (grep {-e} @logs) {
+            my @crashes = grep {/died .*signal=(?:4|6|7|8|11)\b|Sanitizer|runtime error:/} split /\n/, Usher::Process::slurp($log);
+            print STDERR "# usher-server: $_\n" for @crashes;
+            $status ||= 1 if @crashes;
+        }
+        $? = $status;
+    }
 }
 
 1;
