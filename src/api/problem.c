@@ -30,7 +30,8 @@ static void put_headers(struct exchange *x, enum error error)
         break;
     case E_QUEUE_TOKEN_REQUIRED:
     case E_QUEUE_TOKEN_INVALID:
-        reply_header(x, "WWW-Authenticate", "Queue-Token realm=\"usher\"");
+        if (x->reply->status == 401)
+            reply_header(x, "WWW-Authenticate", "Queue-Token realm=\"usher\"");
         break;
     case E_METHOD_NOT_ALLOWED:
         put_methods(x);
