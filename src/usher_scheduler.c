@@ -10,11 +10,11 @@
 #include "base/options.h"
 #include "sale/catalog.h"
 #include "sale/doorman.h"
+#include "sale/lock.h"
 #include "sale/queue.h"
 #include "sale/reservation.h"
 #include "sale/sale.h"
 #include "sale/wallet.h"
-#include "store/pg.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -26,9 +26,6 @@ static const char usage[] = "usher-scheduler [OPTION]... promote|expire\n"
                             "  promote    admit promote_batch people, spread over one promote_period\n"
                             "  expire     end tokens and unpaid holds whose time is over\n\n"
                             "Exits with 0 when the work is done or another scheduler is doing it.\n\n";
-
-/* The advisory locks' numbers, one for each kind of work. */
-enum lock { LOCK_PROMOTE = 1, LOCK_EXPIRE = 2 };
 
 enum { LAPSE_BATCH = 1000, HOLD_BATCH = 500, HISTORY_BATCH = 1000, KEY_BATCH = 1000 };
 
@@ -69,6 +66,7 @@ static enum error drain(struct run *run, int64_t *total)
 
 static enum error tick(struct run *run, struct promotion *promotion)
 {
+    *promotion = (struct promotion){.admitted = 0};
     int64_t lapsed;
     enum error error = queue_lapse(run->sale, run->arena, LAPSE_BATCH, &lapsed);
     if (error == OK)
@@ -158,37 +156,21 @@ static int expire(struct run *run)
 
 /* ---- one at a time ---- */
 
-/* In a transaction that stays open for as long as the work takes: a lock of this kind is safe behind PgBouncer. */
-static enum pg_end take_lock(struct pg *pg, struct arena *arena, enum lock lock, bool *ours)
+static int run_alone(struct run *run, const char *name, enum lock_number number, int (*work)(struct run *))
 {
-    struct pg_params params = {.arena = arena};
-    struct pg_rows *rows;
-    pg_int(&params, lock);
-    if (!pg_begin(pg))
-        return PG_UNAVAILABLE;
-    enum pg_end end = pg_run(pg, arena, STATEMENT_TRY_LOCK, &params, false, &rows);
-    *ours = end == PG_OK && strcmp(pg_get(rows, 0, 0), "t") == 0;
-    return end;
-}
-
-static int run_alone(struct run *run, const char *name, enum lock lock, int (*work)(struct run *))
-{
-    const struct config *config = run->sale->config;
-    struct pg *pg = pg_new(config->database, config->statement_timeout, config->lock_timeout);
-    bool ours = false;
+    struct lock *lock = NULL;
     int status = EXIT_FAILED;
-    enum pg_end end = take_lock(pg, run->arena, lock, &ours);
+    enum error error = lock_take(run->sale->config, run->arena, number, &lock);
     arena_reset(run->arena);
-    if (end != PG_OK) {
+    if (error != OK) {
         log_error("%s: PostgreSQL does not answer, so nothing is done; the next run tries again", name);
-    } else if (!ours) {
+    } else if (!lock) {
         log_notice("%s: another scheduler is at it; nothing to do", name);
         status = EXIT_OK;
     } else {
         status = work(run);
-        pg_end_transaction(pg);
     }
-    pg_free(pg);
+    lock_release(lock);
     return status;
 }
 

@@ -9,7 +9,14 @@ use Usher::Stack;
 my $usher   = Usher::Stack->new(config => { balance_max => 25_000_000, idempotency_ttl => '24h' });
 my $balance = { balance => 'int', currency => '=KRW' };
 my $charge  = { id => 'int', amount => 'int', balance => 'int', currency => '=KRW', charged_at => 'time' };
-my $entry   = { id => 'int', kind => '=charge|=payment', amount => 'int', balance => 'int', reference => 'int|string|null', created_at => 'time' };
+my $entry   = {
+    id         => 'int',
+    kind       => '=charge|=payment',
+    amount     => 'int',
+    balance    => 'int',
+    reference  => 'int|string|null',
+    created_at => 'time'
+};
 my %private = ('Cache-Control' => 'private, no-store');
 
 sub charge ($user, $amount, $key = $usher->new_key) {
@@ -31,32 +38,43 @@ is($usher->psql('SELECT count(*) FROM asset'), 0, 'looking leaves no row behind'
 $r = charge(7, 10_000);
 shape_is($r, 201, $charge, 'a charge', %private, 'Idempotent-Replayed' => undef);
 is_deeply([ @{ $r->json }{qw(amount balance)} ], [ 10_000, 10_000 ], 'amount and balance after it');
-is(balance(7), 10_000, 'the balance has it');
-is(balance(8), 0,      'of nobody else');
-is(charge(7, 1)->json->{balance}, 10_001, 'the smallest charge');
-is(charge(7, 10_000_000)->json->{balance}, 10_010_001, 'the largest charge');
-is(charge(9_223_372_036_854_775_807, 5)->json->{balance}, 5, 'the largest user id');
+is(balance(7),                                            10_000,     'the balance has it');
+is(balance(8),                                            0,          'of nobody else');
+is(charge(7, 1)->json->{balance},                         10_001,     'the smallest charge');
+is(charge(7, 10_000_000)->json->{balance},                10_010_001, 'the largest charge');
+is(charge(9_223_372_036_854_775_807, 5)->json->{balance}, 5,          'the largest user id');
 
 # Refused charges.
-unchanged_ok($usher, 'no refused charge moves money', sub {
-    my @wrong = (0, -1, 10_000_001, 1.5, '100', undef, [], {}, [100], JSON::PP::true());
-    invalid_is(charge(7, $_), 'amount', 'amount ' . JSON::PP->new->ascii->allow_nonref->encode($_)) for @wrong;
-    for my $raw (qw(1.0 1e3 1E2 -0 9223372036854775808 99999999999999999999999999 -9223372036854775809 1e400)) {
-        my $r = $usher->post('/v1/balance/charges', user => 7, key => $usher->new_key, raw => qq({"amount":$raw}));
-        invalid_is($r, 'amount', "amount written as $raw");
+unchanged_ok(
+    $usher,
+    'no refused charge moves money',
+    sub {
+        my @wrong = (0, -1, 10_000_001, 1.5, '100', undef, [], {}, [100], JSON::PP::true());
+        invalid_is(charge(7, $_), 'amount', 'amount ' . JSON::PP->new->ascii->allow_nonref->encode($_)) for @wrong;
+        for my $raw (qw(1.0 1e3 1E2 -0 9223372036854775808 99999999999999999999999999 -9223372036854775809 1e400)) {
+            my $r = $usher->post('/v1/balance/charges', user => 7, key => $usher->new_key, raw => qq({"amount":$raw}));
+            invalid_is($r, 'amount', "amount written as $raw");
+        }
+        invalid_is($usher->post('/v1/balance/charges', user => 7, key => 'none', body => {}), 'amount', 'no amount');
+        for my $key (undef, '') {
+            problem_is(
+                $usher->post('/v1/balance/charges', user => 7, key => $key, body => { amount => 1 }), 400,
+                'idempotency-key-required',
+                defined $key ? 'an empty key' : 'no key'
+            );
+        }
+        problem_is($usher->post('/v1/balance/charges', key => 'k', body => { amount => 1 }),
+            401, 'unauthenticated', 'no identity');
+        for my $key ('x' x 256, "\xc3\xa4", "a\tb", "\x7f") {
+            problem_is(
+                charge(7, 1, $key), 400, 'invalid-request',
+                'a key that is no 1 to 255 printable ASCII (' . unpack('H8', $key) . ')',
+                errors => [ { field => 'string', message => 'string' } ]
+            );
+        }
     }
-    invalid_is($usher->post('/v1/balance/charges', user => 7, key => 'none', body => {}), 'amount', 'no amount');
-    for my $key (undef, '') {
-        problem_is($usher->post('/v1/balance/charges', user => 7, key => $key, body => { amount => 1 }), 400, 'idempotency-key-required',
-            defined $key ? 'an empty key' : 'no key');
-    }
-    problem_is($usher->post('/v1/balance/charges', key => 'k', body => { amount => 1 }), 401, 'unauthenticated', 'no identity');
-    for my $key ('x' x 256, "\xc3\xa4", "a\tb", "\x7f") {
-        problem_is(charge(7, 1, $key), 400, 'invalid-request', 'a key that is no 1 to 255 printable ASCII (' . unpack('H8', $key) . ')',
-            errors => [ { field => 'string', message => 'string' } ]);
-    }
-});
-status_is(charge(7, 1, 'x' x 255), 201, 'a key of 255 characters');
+);
+status_is(charge(7, 1, 'x' x 255),                                       201, 'a key of 255 characters');
 status_is(charge(7, 1, q{ !"#$%&'()*+,-./:;<=>?@[\]^_`{|}~} =~ s/^ //r), 201, 'a key of all printable characters');
 is(balance(7), 10_010_003, 'these two counted');
 
@@ -70,24 +88,40 @@ problem_is(charge(7, 1, 'over'), 409, 'balance-limit', 'one more is too much');
 # Idempotency.
 my $first = charge(20, 500, 'k');
 status_is($first, 201, 'a charge with key k');
-unchanged_ok($usher, 'replays move nothing', sub {
-    for (1 .. 2) {
-        my $again = charge(20, 500, 'k');
-        shape_is($again, 201, $charge, "replay $_", 'Idempotent-Replayed' => 'true', %private);
-        is($again->body, $first->body, "has the same body ($_)");
+unchanged_ok(
+    $usher,
+    'replays move nothing',
+    sub {
+        for (1 .. 2) {
+            my $again = charge(20, 500, 'k');
+            shape_is($again, 201, $charge, "replay $_", 'Idempotent-Replayed' => 'true', %private);
+            is($again->body, $first->body, "has the same body ($_)");
+        }
+        problem_is(charge(20, 501, 'k'), 422, 'idempotency-key-reused', 'another amount under the same key');
+        my $payment = $usher->post(
+            '/v1/payments',
+            user  => 20,
+            token => scalar $usher->admit(20),
+            key   => 'k',
+            body  => { reservation_id => 1 }
+        );
+        problem_is($payment, 422, 'idempotency-key-reused', 'another operation under the same key');
     }
-    problem_is(charge(20, 501, 'k'), 422, 'idempotency-key-reused', 'another amount under the same key');
-    my $payment = $usher->post('/v1/payments', user => 20, token => scalar $usher->admit(20), key => 'k', body => { reservation_id => 1 });
-    problem_is($payment, 422, 'idempotency-key-reused', 'another operation under the same key');
-});
+);
 status_is(charge(21, 500, 'k'), 201, 'the same key of another user is another key');
 is(balance(21), 500, 'and counts for that user');
 charge(20, 250);
 is(charge(20, 500, 'k')->body, $first->body, 'a replay tells the balance of then, not of now');
-problem_is(charge(20, 0, 'refused'), 400, 'invalid-request', 'a refused request', errors => [ { field => 'string', message => 'string' } ]);
+problem_is(
+    charge(20, 0, 'refused'),
+    400, 'invalid-request',
+    'a refused request',
+    errors => [ { field => 'string', message => 'string' } ]
+);
 status_is(charge(20, 5, 'refused'), 201, 'leaves its key free');
 my $spaced = $usher->post('/v1/balance/charges', user => 20, key => 'k', raw => qq({ "note": 1, "amount" : 500 }));
-ok($spaced->status == 201 || $spaced->status == 422, 'the same request in other bytes is either the same or named as reused');
+ok($spaced->status == 201 || $spaced->status == 422,
+    'the same request in other bytes is either the same or named as reused');
 
 # The key is kept in the transaction of the effect: a restart does not forget it, and 24 hours do.
 $usher->stop_server;
@@ -110,7 +144,12 @@ problem_is(charge(30, 10, 'busy'), 409, 'idempotency-key-in-use', 'the key while
 $session->run('ROLLBACK');
 status_is(charge(30, 10, 'busy'), 201, 'it is free when that request came to nothing');
 $session->run(q{BEGIN; SELECT usher_lock_user(30)});
-problem_is(charge(30, 10), 503, 'unavailable', 'a wait for the user that is longer than lock_timeout', headers => { 'Retry-After' => qr/^\d+$/ });
+problem_is(
+    charge(30, 10),
+    503, 'unavailable',
+    'a wait for the user that is longer than lock_timeout',
+    headers => { 'Retry-After' => qr/^\d+$/ }
+);
 $session->run('ROLLBACK');
 $session->close;
 is(charge(30, 10)->json->{balance}, 20, 'moved nothing');
@@ -120,7 +159,11 @@ my $list = { items => [$entry], next => 'string|null' };
 charge(40, $_) for 1 .. 25;
 $r = $usher->get('/v1/balance/entries', user => 40);
 shape_is($r, 200, $list, 'the entries', %private);
-is_deeply([ map { @$_{qw(kind amount balance)} } $r->json->{items}[0] ], [ 'charge', 25, 325 ], 'the newest is the first');
+is_deeply(
+    [ map { @$_{qw(kind amount balance)} } $r->json->{items}[0] ],
+    [ 'charge', 25, 325 ],
+    'the newest is the first'
+);
 my (@amounts, $after);
 for my $slice (1 .. 5) {
     $r = $usher->get('/v1/balance/entries?limit=10' . (defined $after ? "&after=$after" : ''), user => 40);
@@ -129,9 +172,15 @@ for my $slice (1 .. 5) {
     $after = $r->json->{next} // last;
 }
 is_deeply(\@amounts, [ reverse 1 .. 25 ], 'the walk shows every entry once, newest first');
-is_deeply($usher->get('/v1/balance/entries', user => 41)->json, { items => [], next => undef }, 'nobody sees those of others');
+is_deeply(
+    $usher->get('/v1/balance/entries', user => 41)->json,
+    { items => [], next => undef },
+    'nobody sees those of others'
+);
 my $cursor = $usher->get('/v1/balance/entries?limit=10', user => 40)->json->{next};
-for my $query (map({"limit=$_"} '0', '-1', '101', 'x', '1.0'), map({"after=$_"} 'x', '', 'AAAA', "${cursor}A", substr $cursor, 1)) {
+for my $query (map({"limit=$_"} '0', '-1', '101', 'x', '1.0'),
+    map({"after=$_"} 'x', '', 'AAAA', "${cursor}A", substr $cursor, 1))
+{
     invalid_is($usher->get("/v1/balance/entries?$query", user => 40), $query =~ s/=.*//r, "entries?$query");
 }
 my $stolen = $usher->get("/v1/balance/entries?after=$cursor", user => 7);
@@ -146,7 +195,11 @@ my $hold  = $usher->hold(40, $token, $schedule, @seats);
 my $paid  = $usher->post('/v1/payments', user => 40, token => $token, body => { reservation_id => $hold->{id} });
 status_is($paid, 201, 'pay');
 my $newest = $usher->get('/v1/balance/entries?limit=1', user => 40)->json->{items}[0];
-is_deeply([ $newest->{kind}, abs $newest->{amount}, $newest->{balance} ], [ 'payment', 300, 25 ], 'a payment among the entries');
+is_deeply(
+    [ $newest->{kind}, abs $newest->{amount}, $newest->{balance} ],
+    [ 'payment',       300,                   25 ],
+    'a payment among the entries'
+);
 like($newest->{reference} // '', qr/\b@{[ $paid->json->{id} ]}\b/, 'refers to the payment');
 is($usher->psql('SELECT sum(amount) FROM ledger_entry'), 0, 'the books balance');
 

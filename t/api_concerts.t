@@ -16,14 +16,21 @@ my $schedule = {
 };
 
 sub get ($path) { $usher->get($path, @me) }
-sub ids ($r) { [ map { $_->{id} } @{ $r->json->{items} } ] }
+
+sub ids ($r) {
+    [ map { $_->{id} } @{ $r->json->{items} } ]
+}
 
 # By page.
 my $page = { items => [$concert], page => 'int', size => 'int', total => 'int' };
 my $r    = get('/v1/concerts?page=0&size=100');
 shape_is($r, 200, $page, 'the first page by number');
 is_deeply([ @{ $r->json }{qw(page size total)} ], [ 0, 100, 230 ], 'page, size and total');
-is_deeply($r->json->{items}[0], { id => $concerts[0], name => 'Concert 1', description => 'Description 1' }, 'a concert as it was made');
+is_deeply(
+    $r->json->{items}[0],
+    { id => $concerts[0], name => 'Concert 1', description => 'Description 1' },
+    'a concert as it was made'
+);
 my @walk = map { @{ ids(get("/v1/concerts?page=$_&size=70")) } } 0 .. 3;
 is_deeply([ sort { $a <=> $b } @walk ], \@concerts, 'the pages show every concert once');
 shape_is(get('/v1/concerts?page=3&size=100'), 200, $page, 'a page behind the end is empty');
@@ -32,9 +39,9 @@ is(scalar @{ ids(get('/v1/concerts?page=2&size=100')) }, 30, 'the last page has 
 shape_is(get('/v1/concerts?page=1'), 200, $page, 'size alone has a default');
 shape_is(get('/v1/concerts?size=5'), 200, $page, 'page alone has a default');
 is(scalar @{ ids(get('/v1/concerts?size=1')) }, 1, 'size 1 is allowed');
-status_is(get('/v1/concerts'), 200, 'no parameters at all');
+status_is(get('/v1/concerts'),                   200, 'no parameters at all');
 status_is(get('/v1/concerts?size=5&colour=red'), 200, 'unknown parameters are ignored');
-status_is(get('/v1/concerts?page=1000000'), 200, 'a far page is only empty');
+status_is(get('/v1/concerts?page=1000000'),      200, 'a far page is only empty');
 
 # By cursor.
 my $slice = { items => [$concert], next => 'string|null' };
@@ -50,12 +57,19 @@ is_deeply([ sort { $a <=> $b } @seen ], \@concerts, 'the walk by cursor shows ev
 is($last->json->{next}, undef, 'and its end has no next');
 is_deeply(\@seen, \@walk, 'both kinds of paging have one order');
 my $exact = get('/v1/concerts?limit=100');
-is(get('/v1/concerts?limit=100&after=' . get('/v1/concerts?limit=100&after=' . $exact->json->{next})->json->{next})->json->{next},
-    undef, 'three slices of 100 hold 230');
+is(
+    get('/v1/concerts?limit=100&after=' . get('/v1/concerts?limit=100&after=' . $exact->json->{next})->json->{next})
+        ->json->{next},
+    undef, 'three slices of 100 hold 230'
+);
 my $cursor = get('/v1/concerts?limit=30')->json->{next};
 is(scalar @{ ids(get("/v1/concerts?limit=7&after=$cursor")) }, 7, 'the limit may change on the way');
 $usher->psql(q{INSERT INTO concert (name) VALUES ('Late one')});
-is_deeply(ids(get("/v1/concerts?limit=30&after=$cursor")), [ @seen[ 30 .. 59 ] ], 'a concert added meanwhile does not shift the walk');
+is_deeply(
+    ids(get("/v1/concerts?limit=30&after=$cursor")),
+    [ @seen[ 30 .. 59 ] ],
+    'a concert added meanwhile does not shift the walk'
+);
 
 # Bad parameters: 400 with the field's name.
 $usher->charge(7, 10) for 1 .. 3;
@@ -63,26 +77,40 @@ my $foreign = $usher->get('/v1/balance/entries?limit=1', user => 7)->json->{next
 my $flipped = $cursor =~ s/(.)$/$1 eq 'A' ? 'B' : 'A'/er;
 my $middle  = $cursor =~ s/^(.{3})(.)/$1 . ($2 eq 'x' ? 'y' : 'x')/er;
 my @bad     = (
-    map({ ["page=$_",       'page'] } '-1', 'x', '', '1.0', '1e3', '+1', '%201', '9223372036854775808', '99999999999999999999', '1%00', '0x1'),
-    map({ ["page=0&size=$_", 'size'] } '0', '-1', '101', 'x', '', '1.5', '1e1', '18446744073709551617', '%F0%28%8C%28'),
-    map({ ["limit=$_",      'limit'] } '0', '-1', '101', 'x', '', '1.0', '9223372036854775808'),
-    map({ ["limit=10&after=$_", 'after'] } '', 'x', 'AAAA', 'null', $flipped, $middle, "${cursor}A", substr($cursor, 1), $foreign, 'A' x 500, '%00', "$cursor%20"),
+    map({ [ "page=$_", 'page' ] } '-1',
+        'x', '', '1.0', '1e3', '+1', '%201', '9223372036854775808', '99999999999999999999', '1%00', '0x1'),
+    map({ [ "page=0&size=$_", 'size' ] } '0',
+        '-1', '101', 'x', '', '1.5', '1e1', '18446744073709551617', '%F0%28%8C%28'),
+    map({ [ "limit=$_",          'limit' ] } '0', '-1', '101', 'x', '', '1.0', '9223372036854775808'),
+    map({ [ "limit=10&after=$_", 'after' ] } '',
+        'x', 'AAAA', 'null', $flipped, $middle, "${cursor}A",
+        substr($cursor, 1), $foreign, 'A' x 500, '%00', "$cursor%20"),
 );
 invalid_is(get("/v1/concerts?$_->[0]"), $_->[1], "concerts?$_->[0] is refused") for @bad;
 my $me = $usher->get("/v1/balance/entries?limit=1&after=$cursor", user => 7);
 invalid_is($me, 'after', 'a cursor of the concerts is refused elsewhere');
 for my $mixed ("page=0&limit=10", "page=0&after=$cursor", "size=10&limit=10") {
-    problem_is(get("/v1/concerts?$mixed"), 400, 'invalid-request', "both kinds of paging at once ($mixed)", errors => [ { field => 'string', message => 'string' } ]);
+    problem_is(
+        get("/v1/concerts?$mixed"),
+        400, 'invalid-request',
+        "both kinds of paging at once ($mixed)",
+        errors => [ { field => 'string', message => 'string' } ]
+    );
 }
 
 # One concert.
 $r = get("/v1/concerts/$concerts[4]");
 shape_is($r, 200, $concert, 'one concert');
-is_deeply($r->json, { id => $concerts[4], name => 'Concert 5', description => 'Description 5' }, 'is the one asked for');
+is_deeply($r->json, { id => $concerts[4], name => 'Concert 5', description => 'Description 5' },
+    'is the one asked for');
 $r = $usher->head("/v1/concerts/$concerts[4]", @me);
 status_is($r, 200, 'HEAD of a concert');
 is($r->body, '', 'HEAD of a concert has no body');
-my @no_ids = ('0', '-1', '999999', '9223372036854775807', '9223372036854775808', '99999999999999999999999', 'x', '1x', '01', '+1', '1.0', '1%2F2');
+my @no_ids = (
+    '0',  '-1',  '999999', '9223372036854775807', '9223372036854775808', '99999999999999999999999', 'x', '1x', '01',
+    '+1', '1.0', '1%2F2'
+);
+
 for my $tail ('', '/schedules') {
     problem_is(get("/v1/concerts/$_$tail"), 404, 'not-found', "concerts/$_$tail is not there") for @no_ids;
 }
@@ -94,8 +122,8 @@ $usher->psql('UPDATE concert SET name = $1 WHERE id = $2', $bytes, $concerts[200
 is(get("/v1/concerts/$concerts[200]")->json->{name}, $name, 'quotes, controls and emoji come through');
 
 # Schedules: open now and by date; all on demand.
-my %open  = (seats => 2);
-my ($c)   = ($concerts[9]);
+my %open     = (seats => 2);
+my ($c)      = ($concerts[9]);
 my ($far)    = $usher->schedule($c, %open, at => 900_000, place => 'Far');
 my ($near)   = $usher->schedule($c, %open, at => 800_000, place => 'Near');
 my ($early)  = $usher->schedule($c, %open, at => 850_000, opens => 600);
@@ -103,14 +131,31 @@ my ($closed) = $usher->schedule($c, %open, at => 700_000, opens => -7200, closes
 $r = get("/v1/concerts/$c/schedules");
 shape_is($r, 200, { items => [$schedule] }, 'the schedules of a concert');
 is_deeply(ids($r), [ $near, $far ], 'only those open for reservation now, by date');
-is_deeply([ @{ $r->json->{items}[0] }{qw(concert_id place seats_total seats_available)} ], [ $c, 'Near', 2, 2 ], 'with place and seats');
-is_deeply(ids(get("/v1/concerts/$c/schedules?all=true")), [ $closed, $near, $early, $far ], 'all=true shows every one, by date');
+is_deeply(
+    [ @{ $r->json->{items}[0] }{qw(concert_id place seats_total seats_available)} ],
+    [ $c, 'Near', 2, 2 ],
+    'with place and seats'
+);
+is_deeply(
+    ids(get("/v1/concerts/$c/schedules?all=true")),
+    [ $closed, $near, $early, $far ],
+    'all=true shows every one, by date'
+);
 is_deeply(ids(get("/v1/concerts/$c/schedules?all=false")), [ $near, $far ], 'all=false is the same as none');
 invalid_is(get("/v1/concerts/$c/schedules?all=$_"), 'all', "all=$_ is refused") for 'maybe', '2', 'TRUE%00';
-shape_is(get("/v1/concerts/$concerts[0]/schedules"), 200, { items => [$schedule] }, 'a concert without schedules has an empty list');
+shape_is(
+    get("/v1/concerts/$concerts[0]/schedules"),
+    200,
+    { items => [$schedule] },
+    'a concert without schedules has an empty list'
+);
 my @soon = (user => 8);
 $usher->clock_advance(601);
 push @soon, token => scalar $usher->admit(8);
-is_deeply(ids($usher->get("/v1/concerts/$c/schedules", @soon)), [ $near, $early, $far ], 'a schedule appears the moment it opens');
+is_deeply(
+    ids($usher->get("/v1/concerts/$c/schedules", @soon)),
+    [ $near, $early, $far ],
+    'a schedule appears the moment it opens'
+);
 
 done_testing;

@@ -15,62 +15,89 @@ $usher->charge($_, 100_000) for 7, 8, 9;
 sub operation ($name, $user, $token) {
     my %one = (user => $user, token => $token);
     state $free = 0;    # reserve takes another seat each time
-    return $usher->get("/v1/concerts?page=0&size=10", %one)         if $name eq 'concerts by page';
-    return $usher->get('/v1/concerts?limit=10', %one)               if $name eq 'concerts by cursor';
-    return $usher->head('/v1/concerts', %one)                       if $name eq 'HEAD of concerts';
-    return $usher->get("/v1/concerts/$concert", %one)               if $name eq 'concert';
-    return $usher->get("/v1/concerts/$concert/schedules", %one)     if $name eq 'schedules';
-    return $usher->get("/v1/schedules/$schedule/seats", %one)       if $name eq 'seats';
-    return $usher->post('/v1/reservations', %one, body => { schedule_id => $schedule, seat_ids => [ $seats[ $free++ ] ] }) if $name eq 'reserve';
+    return $usher->get("/v1/concerts?page=0&size=10", %one) if $name eq 'concerts by page';
+    return $usher->get('/v1/concerts?limit=10',       %one) if $name eq 'concerts by cursor';
+    return $usher->head('/v1/concerts', %one) if $name eq 'HEAD of concerts';
+    return $usher->get("/v1/concerts/$concert",           %one) if $name eq 'concert';
+    return $usher->get("/v1/concerts/$concert/schedules", %one) if $name eq 'schedules';
+    return $usher->get("/v1/schedules/$schedule/seats",   %one) if $name eq 'seats';
+    return $usher->post('/v1/reservations', %one,
+        body => { schedule_id => $schedule, seat_ids => [ $seats[ $free++ ] ] })
+        if $name eq 'reserve';
     return $usher->post('/v1/payments', %one, body => { reservation_id => 999_999 });
 }
 my @gated = ('concerts by page', 'concerts by cursor', 'concert', 'schedules', 'seats', 'reserve', 'pay');
 
 my ($active, $foreign, $used) = $usher->admit(7, 8, 9);
 my $hold = $usher->hold(9, $used, $schedule, pop @seats);
-status_is($usher->post('/v1/payments', user => 9, token => $used, body => { reservation_id => $hold->{id} }), 201, 'one token is used up by a payment');
+status_is($usher->post('/v1/payments', user => 9, token => $used, body => { reservation_id => $hold->{id} }),
+    201, 'one token is used up by a payment');
 my $waiting = $usher->join_line(10);
 $usher->join_line(11);
 my $left = $usher->join_line(12);
 $usher->delete('/v1/queue/tokens/me', token => $left);
 
-unchanged_ok($usher, 'nothing happens behind a closed gate', sub {
-    for my $name (@gated) {
-        problem_is(operation($name, 7, undef), 401, 'queue-token-required', "$name without a queue token");
-        for my $bad ([ 'an unknown', 'AAAAAAAAAAAAAAAAAAAAAA' ], [ 'a malformed', '!' ], [ 'a long', 'A' x 2000 ], [ 'a returned', $left ]) {
-            problem_is(operation($name, 12, $bad->[1]), 401, 'queue-token-invalid', "$name with $bad->[0] token");
+unchanged_ok(
+    $usher,
+    'nothing happens behind a closed gate',
+    sub {
+        for my $name (@gated) {
+            problem_is(operation($name, 7, undef), 401, 'queue-token-required', "$name without a queue token");
+            for my $bad (
+                [ 'an unknown',  'AAAAAAAAAAAAAAAAAAAAAA' ],
+                [ 'a malformed', '!' ],
+                [ 'a long',      'A' x 2000 ],
+                [ 'a returned',  $left ]
+                )
+            {
+                problem_is(operation($name, 12, $bad->[1]), 401, 'queue-token-invalid', "$name with $bad->[0] token");
+            }
+            problem_is(operation($name, 9, $used), 401, 'queue-token-invalid', "$name with a used-up token");
+            my $r = operation($name, 10, $waiting);
+            problem_is(
+                $r, 403, 'not-admitted', "$name while waiting",
+                position => 'int',
+                headers  => { 'Retry-After' => qr/^[1-9]\d*$/ }
+            );
+            is($r->json->{position}, 1, "$name while waiting tells the position");
+            problem_is(operation($name, 7, $foreign), 403, 'queue-token-mismatch', "$name with somebody else's token");
+            problem_is(operation($name, 7, $waiting),
+                403, 'queue-token-mismatch', "$name with somebody else's waiting token");
         }
-        problem_is(operation($name, 9, $used), 401, 'queue-token-invalid', "$name with a used-up token");
-        my $r = operation($name, 10, $waiting);
-        problem_is($r, 403, 'not-admitted', "$name while waiting", position => 'int', headers => { 'Retry-After' => qr/^[1-9]\d*$/ });
-        is($r->json->{position}, 1, "$name while waiting tells the position");
-        problem_is(operation($name, 7, $foreign), 403, 'queue-token-mismatch', "$name with somebody else's token");
-        problem_is(operation($name, 7, $waiting), 403, 'queue-token-mismatch', "$name with somebody else's waiting token");
     }
-});
+);
 my $head = operation('HEAD of concerts', 10, $waiting);
 status_is($head, 403, 'HEAD meets the same gate');
 header_is($head, 'Retry-After', qr/^\d+$/, 'with the same headers');
 is($head->body, '', 'and no body');
 
 # Identity comes before the gate, the gate before the request's contents.
-problem_is($usher->get('/v1/concerts', token => $active), 401, 'unauthenticated', 'a queue token is no identity');
-problem_is($usher->get('/v1/concerts?page=x', user => 7), 401, 'queue-token-required', 'bad parameters do not matter outside');
-problem_is($usher->get('/v1/concerts/999999', user => 10, token => $waiting), 403, 'not-admitted', 'nor do unknown ids', position => 'int');
+problem_is($usher->get('/v1/concerts', token       => $active), 401, 'unauthenticated', 'a queue token is no identity');
+problem_is($usher->get('/v1/concerts?page=x', user => 7),
+    401, 'queue-token-required', 'bad parameters do not matter outside');
+problem_is(
+    $usher->get('/v1/concerts/999999', user => 10, token => $waiting),
+    403, 'not-admitted',
+    'nor do unknown ids',
+    position => 'int'
+);
 
 # Open.
 status_is(operation($_, 7, $active), { reserve => 201, pay => 404 }->{$_} // 200, "$_ with an active token") for @gated;
 
 # What is not gated stays open to everybody with an identity.
-status_is($usher->get($_, user => 10), 200, "$_ needs no place in the line") for '/v1/balance', '/v1/balance/entries', '/v1/reservations';
+status_is($usher->get($_, user => 10), 200, "$_ needs no place in the line")
+    for '/v1/balance', '/v1/balance/entries', '/v1/reservations';
 status_is($usher->get("/v1/reservations/$hold->{id}", user => 9), 200, 'one reservation needs none');
-status_is($usher->get('/v1/payments/' . $usher->psql('SELECT id FROM payment'), user => 9), 200, 'one payment needs none');
+status_is($usher->get('/v1/payments/' . $usher->psql('SELECT id FROM payment'), user => 9),
+    200, 'one payment needs none');
 
 # The deadlines: claim_window until the first use, active_ttl from it, and a hold that keeps it alive.
 my ($idle, $busy, $holder) = $usher->admit(20, 21, 22);
 status_is(operation('concert', $_->[0], $_->[1]), 200, "user $_->[0] comes in time") for [ 21, $busy ], [ 22, $holder ];
 $usher->clock_advance(61);
-problem_is(operation('concert', 20, $idle), 401, 'queue-token-invalid', 'who does not come within claim_window loses the place');
+problem_is(operation('concert', 20, $idle),
+    401, 'queue-token-invalid', 'who does not come within claim_window loses the place');
 $usher->clock_advance(530);    # 591 s after the first use
 status_is(operation('concert', 21, $busy), 200, 'shortly before active_ttl');
 my $late = $usher->hold(22, $holder, $schedule, pop @seats);
@@ -82,7 +109,8 @@ cmp_ok($poll->{active_until}, 'ge', $late->{expires_at}, 'at least as long as th
 $usher->clock_advance(270);    # 285 s after the hold
 $usher->scheduler('expire');
 $usher->charge(22, 5000);
-status_is($usher->post('/v1/payments', user => 22, token => $holder, body => { reservation_id => $late->{id} }), 201, 'so that it can be paid to the last');
+status_is($usher->post('/v1/payments', user => 22, token => $holder, body => { reservation_id => $late->{id} }),
+    201, 'so that it can be paid to the last');
 
 # Redis forgot its scripts.
 my ($fresh) = $usher->admit(30);

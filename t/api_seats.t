@@ -9,25 +9,41 @@ use Usher::Stack;
 my $usher = Usher::Stack->new(config => { claim_window => '1h', active_ttl => '1h' });
 my ($concert) = $usher->concerts(1);
 my ($schedule, @seats) = $usher->schedule($concert, seats => 6, price => 1500);
-my ($token, $other) = $usher->admit(7, 8);
+my ($token, $other)    = $usher->admit(7, 8);
 my @me   = (user => 7, token => $token);
 my $path = "/v1/schedules/$schedule/seats";
-my $body = { schedule_id => 'int', version => 'string', items => [ { id => 'int', location => 'string', price => 'int', status => '=available|=held|=sold' } ] };
+my $body = {
+    schedule_id => 'int',
+    version     => 'string',
+    items       => [ { id => 'int', location => 'string', price => 'int', status => '=available|=held|=sold' } ]
+};
 
 sub seats ($query = '') { $usher->get("$path$query", @me) }
-sub by_id ($r) { +{ map { ($_->{id} => $_->{status}) } @{ $r->json->{items} } } }
+
+sub by_id ($r) {
+    +{ map { ($_->{id} => $_->{status}) } @{ $r->json->{items} } };
+}
 
 my $r = seats();
 shape_is($r, 200, $body, 'the free seats', ETag => qr/^"[^"]+"$/);
 is($r->json->{schedule_id}, $schedule, 'of the schedule asked for');
 is_deeply(by_id($r), { map { ($_ => 'available') } @seats }, 'all are free');
-is_deeply($r->json->{items}[0], { id => $seats[0], location => 'A1', price => 1500, status => 'available' }, 'a seat with location and price');
+is_deeply(
+    $r->json->{items}[0],
+    { id => $seats[0], location => 'A1', price => 1500, status => 'available' },
+    'a seat with location and price'
+);
 my $etag = $r->header('ETag');
-is($r->header('ETag'), '"' . $r->json->{version} . '"', 'the ETag is the version') if $r->json->{version} !~ /"/;
-is(seats()->header('ETag'), $etag, 'nothing happened: the same ETag');
+is($r->header('ETag'),      '"' . $r->json->{version} . '"', 'the ETag is the version') if $r->json->{version} !~ /"/;
+is(seats()->header('ETag'), $etag,                           'nothing happened: the same ETag');
 
 # Conditional requests.
-my @matching = ([ 'the ETag', $etag ], [ 'a list with it', qq{"zzz", $etag} ], [ 'its weak form', "W/$etag" ], [ 'the star', '*' ]);
+my @matching = (
+    [ 'the ETag',       $etag ],
+    [ 'a list with it', qq{"zzz", $etag} ],
+    [ 'its weak form',  "W/$etag" ],
+    [ 'the star',       '*' ]
+);
 for my $case (@matching) {
     $r = $usher->get($path, @me, headers => [ 'If-None-Match' => $case->[1] ]);
     status_is($r, 304, "If-None-Match with $case->[0]: 304");
@@ -50,9 +66,14 @@ isnt($r->header('ETag'), $etag, 'and a new ETag');
 is_deeply(by_id($r), { map { ($_ => 'available') } @seats[ 2 .. 5 ] }, 'held seats are not among the free ones');
 $r = seats('?all=true');
 shape_is($r, 200, $body, 'all=true');
-is_deeply(by_id($r), { (map { ($_ => 'held') } @seats[ 0, 1 ]), map { ($_ => 'available') } @seats[ 2 .. 5 ] }, 'shows the held ones as held');
+is_deeply(
+    by_id($r),
+    { (map { ($_ => 'held') } @seats[ 0, 1 ]), map { ($_ => 'available') } @seats[ 2 .. 5 ] },
+    'shows the held ones as held'
+);
 isnt($r->header('ETag'), seats()->header('ETag'), 'both views have ETags of their own');
-status_is($usher->get("$path?all=true", @me, headers => [ 'If-None-Match' => $r->header('ETag') ]), 304, '304 for the whole view');
+status_is($usher->get("$path?all=true", @me, headers => [ 'If-None-Match' => $r->header('ETag') ]),
+    304, '304 for the whole view');
 my $listed = $usher->get("/v1/concerts/$concert/schedules", @me)->json->{items}[0];
 is_deeply([ @$listed{qw(seats_total seats_available)} ], [ 6, 4 ], 'the schedule counts them');
 
@@ -63,7 +84,8 @@ is(scalar keys %{ by_id(seats()) }, 4, 'just before the deadline they are held')
 $usher->clock_advance(2);
 is(scalar keys %{ by_id(seats()) }, 6, 'at the deadline they are free');
 isnt(seats()->header('ETag'), $before, 'with a new ETag');
-status_is($usher->get($path, @me, headers => [ 'If-None-Match' => $before ]), 200, 'so a client that keeps the old list hears of it');
+status_is($usher->get($path, @me, headers => [ 'If-None-Match' => $before ]),
+    200, 'so a client that keeps the old list hears of it');
 is(by_id(seats('?all=true'))->{ $seats[0] }, 'available', 'in the whole view as well');
 
 # Paid seats are sold; cancelled ones free.
@@ -71,10 +93,18 @@ $usher->charge(7, 100_000);
 $hold = $usher->hold(@me[ 1, 3 ], $schedule, $seats[0]);
 my $cancelled = $usher->hold(8, $other, $schedule, $seats[5]);
 status_is($usher->post('/v1/payments', @me, body => { reservation_id => $hold->{id} }), 201, 'pay');
-status_is($usher->delete("/v1/reservations/$cancelled->{id}", user => 8), 204, 'cancel');
+status_is($usher->delete("/v1/reservations/$cancelled->{id}", user => 8),               204, 'cancel');
 my @them = (user => 8, token => $other);
-is_deeply(by_id($usher->get("$path?all=true", @them)), { $seats[0] => 'sold', map { ($_ => 'available') } @seats[ 1 .. 5 ] }, 'sold and free');
-is_deeply([ sort { $a <=> $b } keys %{ by_id($usher->get($path, @them)) } ], [ @seats[ 1 .. 5 ] ], 'a sold seat is not among the free ones');
+is_deeply(
+    by_id($usher->get("$path?all=true", @them)),
+    { $seats[0] => 'sold', map { ($_ => 'available') } @seats[ 1 .. 5 ] },
+    'sold and free'
+);
+is_deeply(
+    [ sort { $a <=> $b } keys %{ by_id($usher->get($path, @them)) } ],
+    [ @seats[ 1 .. 5 ] ],
+    'a sold seat is not among the free ones'
+);
 $usher->clock_advance(1000);
 is(by_id($usher->get("$path?all=true", @them))->{ $seats[0] }, 'sold', 'a sold seat stays sold');
 
@@ -85,10 +115,15 @@ invalid_is($usher->get("$path?all=$_", @them), 'all', "all=$_ is refused") for '
 my ($empty) = $usher->schedule($concert, seats => 0);
 shape_is($usher->get("/v1/schedules/$empty/seats", @them), 200, $body, 'a schedule without seats has an empty list');
 my ($closed, @its) = $usher->schedule($concert, seats => 1, opens => 3600);
-is_deeply(by_id($usher->get("/v1/schedules/$closed/seats", @them)), { $its[0] => 'available' }, 'seats may be looked at before the sale opens');
+is_deeply(
+    by_id($usher->get("/v1/schedules/$closed/seats", @them)),
+    { $its[0] => 'available' },
+    'seats may be looked at before the sale opens'
+);
 
 # Losing Redis' memory of the seats changes nothing.
 $usher->redis('DEL', $usher->redis('KEYS', 's:*'));
-is(by_id($usher->get("$path?all=true", @them))->{ $seats[0] }, 'sold', 'without the keys in Redis a sold seat is still sold');
+is(by_id($usher->get("$path?all=true", @them))->{ $seats[0] },
+    'sold', 'without the keys in Redis a sold seat is still sold');
 
 done_testing;

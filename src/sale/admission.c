@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "sale/keys.h"
 #include "sale/queue.h"
+#include "sale/restore.h"
 #include "store/pg.h"
 #include "store/redis.h"
 
@@ -15,7 +16,6 @@ enum error queue_promote(struct sale *sale, struct arena *arena, struct promotio
     struct redis_value *reply;
     redis_script(&call, arena, SCRIPT_PROMOTE);
     queue_gate_keys(&call);
-    redis_key(&call, KEY_ADMISSION);
     redis_key(&call, KEY_EVENTS);
     redis_key(&call, KEY_ADMITTED);
     redis_int(&call, config->promote_batch);
@@ -25,6 +25,8 @@ enum error queue_promote(struct sale *sale, struct arena *arena, struct promotio
     enum error error = redis_run_one(sale->redis, arena, &call, &reply);
     if (error != OK)
         return error;
+    if (redis_integer_at(reply, 0) < 0) /* the line is lost: the next tick admits again */
+        return restore_line(sale, arena);
     promotion->admitted = redis_integer_at(reply, 0);
     promotion->waiting = redis_integer_at(reply, 1);
     promotion->active = redis_integer_at(reply, 2);

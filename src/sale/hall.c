@@ -7,6 +7,7 @@
 #include "sale/keys.h"
 #include "sale/outcome.h"
 #include "sale/queue.h"
+#include "sale/restore.h"
 #include "store/pg.h"
 #include "store/redis.h"
 
@@ -202,7 +203,7 @@ static enum error ask_doorman(struct sale *sale, struct arena *arena, const stru
     redis_key(&call, key_seats(arena, schedule));
     queue_gate_arguments(sale, &call, pass);
     redis_text(&call, known);
-    enum error error = redis_run_one(sale->redis, arena, &call, reply);
+    enum error error = restore_and_run(sale, arena, &call, 1, reply);
     return error != OK ? error : queue_gate_verdict(sale, *reply, refusal);
 }
 

@@ -11,13 +11,15 @@
 #define KEY_TOKENS    "q:{main}:tokens"    /* HASH user -> "ticket issued [activated [used]]" */
 #define KEY_WAITING   "q:{main}:waiting"   /* ZSET ticket -> user */
 #define KEY_ACTIVE    "q:{main}:active"    /* ZSET deadline in ms -> user */
-#define KEY_ADMISSION "q:{main}:admission" /* HASH serving, credit, tick, paused */
+#define KEY_ADMISSION "q:{main}:admission" /* HASH serving, credit, tick, paused, run */
 #define KEY_ADMITTED  "q:{main}:admitted"  /* ZSET time in ms -> "time-serving count" of the last period */
 #define KEY_EVENTS    "q:{main}:events"    /* STREAM e, k (ticket), u (user), at (ms) */
 #define KEY_SEQ       "q:{main}:seq"       /* the last ticket number */
 
 #define KEY_PAGES_GENERATION "c:{main}:generation" /* counts evictions */
 #define KEY_PAGES            "c:{main}:pages"      /* SET of the cached pages' keys */
+
+#define KEY_SEATS_PATTERN "s:{main}:*:seats"
 
 /* HASH seat -> "deadline user" (deadline in ms, 0 when sold); v when loaded from PostgreSQL, n the count of changes. */
 static inline const char *key_seats(struct arena *arena, int64_t schedule)

@@ -4,6 +4,7 @@
 #include "base/encode.h"
 #include "sale/keys.h"
 #include "sale/queue.h"
+#include "sale/restore.h"
 #include "store/redis.h"
 
 /* "created fresh-until body": two times of 13 digits and two spaces. */
@@ -99,7 +100,7 @@ enum error page_cache_get(struct sale *sale, struct arena *arena, const struct p
         redis_command(&calls[1], arena, "GET", true);
         redis_key(&calls[1], key);
     }
-    enum error error = redis_run(sale->redis, arena, calls, cached ? 2 : 1, values);
+    enum error error = restore_and_run(sale, arena, calls, cached ? 2 : 1, values);
     if (error == OK)
         error = queue_gate_verdict(sale, values[0], refusal);
     if (error != OK)

@@ -3,6 +3,7 @@
 
 #include "base/random.h"
 #include "sale/keys.h"
+#include "sale/restore.h"
 #include "store/redis.h"
 
 #include <inttypes.h>
@@ -54,11 +55,10 @@ enum error queue_join(struct sale *sale, struct arena *arena, int64_t user, stru
     struct redis_value *reply;
     redis_script(&call, arena, SCRIPT_JOIN);
     queue_gate_keys(&call);
-    redis_key(&call, KEY_ADMISSION);
     redis_key(&call, KEY_EVENTS);
     redis_key(&call, KEY_SEQ);
     redis_int(&call, user);
-    enum error error = redis_run_one(sale->redis, arena, &call, &reply);
+    enum error error = restore_and_run(sale, arena, &call, 1, &reply);
     if (error != OK)
         return error;
     if (redis_integer_at(reply, 0) < 0)
@@ -77,10 +77,9 @@ enum error queue_poll(struct sale *sale, struct arena *arena, const char *token,
         return E_QUEUE_TOKEN_INVALID;
     redis_script(&call, arena, SCRIPT_POLL);
     queue_gate_keys(&call);
-    redis_key(&call, KEY_ADMISSION);
     redis_int(&call, pass.user);
     redis_int(&call, pass.ticket);
-    enum error error = redis_run_one(sale->redis, arena, &call, &reply);
+    enum error error = restore_and_run(sale, arena, &call, 1, &reply);
     if (error != OK)
         return error;
     if (redis_integer_at(reply, 0) == 0)
@@ -102,7 +101,7 @@ enum error queue_leave(struct sale *sale, struct arena *arena, const char *token
     redis_key(&call, KEY_EVENTS);
     redis_int(&call, pass.user);
     redis_int(&call, pass.ticket);
-    return redis_run_one(sale->redis, arena, &call, &reply);
+    return restore_and_run(sale, arena, &call, 1, &reply);
 }
 
 enum error queue_line(struct sale *sale, struct arena *arena, struct line *line)
@@ -135,6 +134,7 @@ void queue_gate_keys(struct redis_call *call)
     redis_key(call, KEY_TOKENS);
     redis_key(call, KEY_WAITING);
     redis_key(call, KEY_ACTIVE);
+    redis_key(call, KEY_ADMISSION);
 }
 
 void queue_gate_arguments(const struct sale *sale, struct redis_call *call, const struct pass *pass)
@@ -172,6 +172,6 @@ enum error queue_gate(struct sale *sale, struct arena *arena, const struct pass 
     } else {
         queue_gate_arguments(sale, &call, pass);
     }
-    enum error error = redis_run_one(sale->redis, arena, &call, &reply);
+    enum error error = restore_and_run(sale, arena, &call, 1, &reply);
     return error != OK ? error : queue_gate_verdict(sale, reply, refusal);
 }

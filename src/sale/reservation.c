@@ -9,6 +9,7 @@
 #include "sale/keys.h"
 #include "sale/outcome.h"
 #include "sale/queue.h"
+#include "sale/restore.h"
 #include "store/pg.h"
 #include "store/redis.h"
 
@@ -33,7 +34,7 @@ static enum error claim(struct sale *sale, struct arena *arena, const struct pas
     redis_int(&call, TOKEN_GRACE_MS);
     for (size_t i = 0; i < count; i++)
         redis_int(&call, seats[i]);
-    return redis_run_one(sale->redis, arena, &call, reply);
+    return restore_and_run(sale, arena, &call, 1, reply);
 }
 
 /* {TAKEN, own, seat...}: true when the answer may be found under the caller's Idempotency-Key. */

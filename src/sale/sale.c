@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "sale/hall.h"
+#include "sale/restore.h"
 #include "sale/token.h"
 #include "store/pg.h"
 #include "store/redis.h"
@@ -26,6 +27,7 @@ struct sale *sale_open(const struct config *config, char *message)
     sale->key = key;
     sale->pg = pg_new(config->database, config->statement_timeout, config->lock_timeout);
     sale->redis = redis_new(config->redis, config->redis_timeout);
+    redis_on_connect(sale->redis, restore_on_connect, sale);
     sale->halls = hall_cache_new();
     return sale;
 }

@@ -22,6 +22,8 @@ struct sale {
     struct redis *redis;
     struct token_key *key;
     struct hall_cache *halls;
+    void (*alive)(void *context); /* called now and then during long work, or NULL */
+    void *alive_context;
 };
 
 /* Reads queue_key_file. NULL with a sentence for the operator in message (CONFIG_MESSAGE_SIZE). */

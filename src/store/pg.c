@@ -2,6 +2,7 @@
 #include "store/pg.h"
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/encode.h"
 #include "base/log.h"
 #include "base/random.h"
@@ -261,13 +262,17 @@ static enum pg_end run_once(struct pg *pg, enum statement statement, const struc
     static const char *const busy[] = {"55P03", "57014", "53", "58030", "25006", NULL};
     static const char *const repeatable[] = {"40001", "40P01", NULL};
 
+    const char *name = statements[statement].name;
     *lost = *again = false;
+    crash_point("before", name);
     if (!PQsendQueryPrepared(pg->connection, statements[statement].name, params->count, params->values, NULL, NULL,
                              0)) {
         *lost = true;
         return PG_UNAVAILABLE;
     }
+    crash_point("sent", name);
     *result = take_result(pg, pg->statement_timeout_ms);
+    crash_point("after", name);
     if (*result && is_good(*result))
         return PG_OK;
 

@@ -2,6 +2,7 @@
 #include "store/redis.h"
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/encode.h"
 #include "base/log.h"
 #include "base/random.h"
@@ -36,6 +37,10 @@ struct redis {
     int64_t closed_until;  /* clock_monotonic() before which nothing is tried */
     struct posted posted[POSTED_MAX];
     size_t posted_count;
+    redis_greeting *greeting;
+    void *greeting_context;
+    bool greeting_now; /* a connection that is lost meanwhile is not opened again */
+    char run_name[64];
     struct arena *replies; /* where hiredis' reader puts answers just now */
 };
 
@@ -193,6 +198,9 @@ void redis_int(struct redis_call *call, int64_t value)
 
 /* ---- the connection ---- */
 
+static bool append(struct redis *redis, struct redis_call *call);
+static bool read_value(struct redis *redis, struct arena *arena, struct redis_value **value);
+
 struct redis *redis_new(const char *address, int64_t timeout_ms)
 {
     struct redis *redis = calloc(1, sizeof *redis);
@@ -248,13 +256,45 @@ static redisContext *open_context(const struct redis *redis, struct timeval time
     return redisConnectWithTimeout(host, (int)port, timeout);
 }
 
+void redis_on_connect(struct redis *redis, redis_greeting *greeting, void *context)
+{
+    redis->greeting = greeting;
+    redis->greeting_context = context;
+}
+
+const char *redis_run_name(const struct redis *redis)
+{
+    return redis->run_name;
+}
+
+/* Which run this is, and what the caller has to say to it. */
+static bool greet(struct redis *redis)
+{
+    static const char field[] = "run_id:";
+    struct arena *arena = arena_new(8192);
+    struct redis_call call;
+    struct redis_value *info = NULL;
+    redis_command(&call, arena, "INFO", true);
+    redis_text(&call, "server");
+    bool good = append(redis, &call) && read_value(redis, arena, &info) && info->type == REDIS_TEXT;
+    const char *name = good ? strstr(info->text, field) : NULL;
+    if (name)
+        snprintf(redis->run_name, sizeof redis->run_name, "%.*s", (int)strcspn(name + sizeof field - 1, "\r\n"),
+                 name + sizeof field - 1);
+    arena_free(arena);
+    redis->greeting_now = true;
+    bool welcome = name && redis->greeting(redis, redis->greeting_context) && redis->context;
+    redis->greeting_now = false;
+    return welcome;
+}
+
 static bool connect_redis(struct redis *redis)
 {
     if (redis->context && redis->context->err == 0)
         return true;
     disconnect(redis);
     int64_t now = clock_monotonic();
-    if (now < redis->closed_until)
+    if (now < redis->closed_until || redis->greeting_now)
         return false;
 
     struct timeval timeout = {redis->timeout_ms / 1000, redis->timeout_ms % 1000 * 1000};
@@ -268,6 +308,11 @@ static bool connect_redis(struct redis *redis)
     }
     redis->context->reader->fn = &reply_functions;
     redis->context->reader->privdata = redis;
+    if (redis->greeting && !greet(redis)) {
+        disconnect(redis);
+        redis->closed_until = clock_monotonic() + BREAK_US / 4 + random_jitter((uint32_t)BREAK_US / 4);
+        return false;
+    }
     return true;
 }
 
@@ -328,6 +373,11 @@ static bool run_with_text(struct redis *redis, struct arena *arena, struct redis
     call->words[1] = call->script->sha1;
     call->lengths[1] = SCRIPT_SHA1_SIZE - 1;
     return ok;
+}
+
+static const char *call_name(const struct redis_call *call)
+{
+    return call->script ? call->script->name : call->words[0];
 }
 
 /* ---- posted calls ---- */
@@ -403,9 +453,11 @@ void redis_post(struct redis *redis, struct redis_call *call)
     posted->call = copy_call(call, posted->arena);
     if (!connect_redis(redis))
         return;
+    crash_point("before", call_name(call));
     posted->sent = append(redis, &posted->call);
     if (!posted->sent || !flush(redis))
         disconnect(redis);
+    crash_point("sent", call_name(call));
 }
 
 /* ---- calls ---- */
@@ -414,17 +466,23 @@ static bool run_once(struct redis *redis, struct arena *arena, struct redis_call
                      struct redis_value **values)
 {
     bool forgotten = false;
+    const char *name = call_name(&calls[0]);
     if (!read_posted(redis))
         return false;
+    crash_point("before", name);
     for (size_t i = 0; i < count; i++) {
         if (!append(redis, &calls[i]))
             return false;
     }
+    if (!flush(redis))
+        return false;
+    crash_point("sent", name);
     for (size_t i = 0; i < count; i++) {
         if (!read_value(redis, arena, &values[i]))
             return false;
         forgotten = forgotten || is_noscript(&calls[i], values[i]);
     }
+    crash_point("after", name);
     for (size_t i = 0; forgotten && i < count; i++) {
         if (is_noscript(&calls[i], values[i]) && !run_with_text(redis, arena, &calls[i], &values[i]))
             return false;
@@ -438,7 +496,7 @@ static enum error judge(const struct redis_call *call, const struct redis_value 
     static const char *const away[] = {"LOADING", "READONLY", "OOM", "MISCONF", "MASTERDOWN", "BUSY", "NOREPLICAS"};
     if (value->type != REDIS_ERROR)
         return OK;
-    log_error("redis refused %s error=\"%s\"", call->script ? call->script->name : call->words[0], value->text);
+    log_error("redis refused %s error=\"%s\"", call_name(call), value->text);
     for (size_t i = 0; i < sizeof away / sizeof *away; i++) {
         if (strncmp(value->text, away[i], strlen(away[i])) == 0)
             return E_UNAVAILABLE;

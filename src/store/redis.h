@@ -21,6 +21,15 @@ struct redis;
 struct redis *redis_new(const char *address, int64_t timeout_ms);
 void redis_free(struct redis *redis);
 
+/* Called on each new connection, before anything else is sent on it; it may run calls itself. When it returns false the
+ * connection is given up, as if Redis were away. */
+typedef bool redis_greeting(struct redis *redis, void *context);
+void redis_on_connect(struct redis *redis, redis_greeting *greeting, void *context);
+
+/* The name of the server's run on the present connection (run_id of INFO): a restart gives another. "" when not
+ * connected or no greeting is set. */
+const char *redis_run_name(const struct redis *redis);
+
 /* An answer, in the arena of the call. */
 enum redis_type { REDIS_NIL, REDIS_INTEGER, REDIS_TEXT, REDIS_ARRAY, REDIS_ERROR };
 

@@ -16,6 +16,8 @@
     ROW(POLL,         "poll",         true)  \
     ROW(LEAVE,        "leave",        true)  \
     ROW(LINE,         "line",         true)  \
+    ROW(RESTORE,      "restore",      true)  \
+    ROW(RESTORED,     "restored",     true)  \
     ROW(PAUSE,        "pause",        true)  \
     ROW(PROMOTE,      "promote",      false) \
     ROW(LAPSE,        "lapse",        true)  \

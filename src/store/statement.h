@@ -85,6 +85,17 @@
                                                                                                                          \
     /* tickets, users, events, times in ms */                                                                            \
     ROW(RECORD_LINE, true, "SELECT usher_record_line($1, $2, $3, $4)")                                                   \
+    /* after ticket, limit -> ticket, user, state, issued and activated in ms: everybody who is in the line */             \
+    ROW(LINE_AFTER, true,                                                                                                \
+        "SELECT id, user_id, status, usher_us(issued_at) / 1000, coalesce(usher_us(activated_at) / 1000, 0)"             \
+        " FROM waiting_token WHERE status IN ('waiting', 'active') AND id > $1 ORDER BY id LIMIT $2")                    \
+    /* -> the same columns of whose time in the line ended in the last minute */                                         \
+    ROW(LINE_ENDED, true,                                                                                                \
+        "SELECT id, user_id, 'over', 0, 0 FROM waiting_token WHERE deleted_at > usher_clock() - interval '1 minute'")    \
+    /* -> the highest ticket, the highest admitted one */                                                                \
+    ROW(LINE_HIGHEST, true,                                                                                              \
+        "SELECT coalesce(max(id), 0), coalesce(max(id) FILTER (WHERE activated_at IS NOT NULL), 0) FROM waiting_token")  \
+                                                                                                                         \
     /* lock's number -> whether this transaction has it now */                                                           \
     ROW(TRY_LOCK, false, "SELECT pg_try_advisory_xact_lock(1970496882, $1)")
 // clang-format on

@@ -1,8 +1,8 @@
 -- The doorman of the seats: gate and claim in one step, all seats or none.
--- KEYS: 1 tokens, 2 waiting, 3 active, 4 the schedule's seats (HASH seat -> "deadline user", deadline 0 when sold;
+-- KEYS: 1 tokens, 2 waiting, 3 active, 4 admission, 5 the schedule's seats (HASH seat -> "deadline user", deadline 0 when sold;
 -- n counts changes). ARGV: 2 user, 3 ticket, 4 life from the first use, 5 hold in ms, 6 grace in ms, 7... seats.
 -- Returns {ACTIVE, deadline} when claimed; {TAKEN, own, seat...} with own 1 when all of these are the caller's already;
--- {INVALID | WAITING, position} from the gate.
+-- {INVALID | WAITING | LOST, position} from the gate.
 local TAKEN = 3
 local at, user = now(), ARGV[2]
 local state, n = gate(at)
@@ -10,7 +10,7 @@ if state ~= ACTIVE then return {state, n} end
 
 local seats = {unpack(ARGV, 7)}
 local taken, own = {TAKEN, 1}, true
-for i, value in ipairs(redis.call('HMGET', KEYS[4], unpack(seats))) do
+for i, value in ipairs(redis.call('HMGET', KEYS[5], unpack(seats))) do
   if value then
     local deadline, holder = string.match(value, '^(%d+) (%d+)$')
     if deadline == '0' or tonumber(deadline) > at then
@@ -27,9 +27,9 @@ end -- guard: doorman
 local deadline = at + ARGV[5]
 local claim = int(deadline) .. ' ' .. user
 for _, seat in ipairs(seats) do
-  redis.call('HSET', KEYS[4], seat, claim)
+  redis.call('HSET', KEYS[5], seat, claim)
 end
-redis.call('HINCRBY', KEYS[4], 'n', 1)
+redis.call('HINCRBY', KEYS[5], 'n', 1)
 if n < deadline + ARGV[6] then
   redis.call('ZADD', KEYS[3], int(deadline + ARGV[6]), user)
 end

@@ -1,6 +1,6 @@
 -- Gives the user a place in the line, or tells the one that the user has.
 -- KEYS: 1 tokens, 2 waiting, 3 active, 4 admission, 5 events, 6 seq. ARGV: 2 user.
--- Returns {created, ticket, issued, activated or 0, deadline or 0, position, paused}; {-1} when the line is paused.
+-- Returns {created, ticket, issued, activated or 0, deadline or 0, position, paused}; {-1} when the line is paused; {LOST}.
 local at, user = now(), ARGV[2]
 local paused = redis.call('HGET', KEYS[4], 'paused') == '1'
 local text = redis.call('HGET', KEYS[1], user) -- guard: one-token
@@ -17,6 +17,7 @@ if text then
   redis.call('HDEL', KEYS[1], user)
   redis.call('XADD', KEYS[5], '*', 'e', 'expired', 'k', ticket, 'u', user, 'at', int(at))
 end
+if lost() then return {LOST} end
 if paused then return {-1} end
 local ticket = redis.call('INCR', KEYS[6])
 redis.call('HSET', KEYS[1], user, ticket .. ' ' .. int(at))

@@ -1,8 +1,8 @@
 -- Where a token stands. KEYS: 1 tokens, 2 waiting, 3 active, 4 admission. ARGV: 2 user, 3 ticket.
--- Returns {found, ticket, issued, activated or 0, deadline or 0, position, paused}; {0} when it is unknown or over.
+-- Returns {found, ticket, issued, activated or 0, deadline or 0, position, paused}; {0} when it is unknown or over; {LOST}.
 local user = ARGV[2]
 local text = redis.call('HGET', KEYS[1], user)
-if not text then return {0} end
+if not text then return {lost() and LOST or 0} end
 local ticket, issued, activated = record(text)
 if ticket ~= ARGV[3] then return {0} end
 local paused = redis.call('HGET', KEYS[4], 'paused') == '1' and 1 or 0

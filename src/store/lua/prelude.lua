@@ -16,13 +16,22 @@ local function record(text)
   return string.match(text, '^(%d+) (%d+) ?(%d*) ?(%d*)$')
 end
 
--- The gate. KEYS: 1 tokens, 2 waiting, 3 active. ARGV: 2 user, 3 ticket, 4 life from the first use in ms, 0 only to look.
--- Returns INVALID | WAITING, position | ACTIVE, deadline. The first use of an admitted token starts its life.
+-- Whether the line is all there. The field `run` names the run of Redis for which it was last made complete; it goes with
+-- everything else when Redis loses its data, and then nobody's place may be denied or given again before the line is
+-- restored from PostgreSQL. Asked only where a token is not found. KEYS: 4 admission.
+local LOST = 9
+local function lost()
+  return redis.call('HEXISTS', KEYS[4], 'run') == 0
+end
+
+-- The gate. KEYS: 1 tokens, 2 waiting, 3 active, 4 admission. ARGV: 2 user, 3 ticket, 4 life from the first use in ms, 0
+-- only to look. Returns INVALID | WAITING, position | ACTIVE, deadline | LOST. The first use of an admitted token starts
+-- its life.
 local INVALID, WAITING, ACTIVE = 0, 1, 2
 local function gate(at)
   local user = ARGV[2]
   local text = redis.call('HGET', KEYS[1], user)
-  if not text then return INVALID, 0 end
+  if not text then return lost() and LOST or INVALID, 0 end
   local ticket, issued, activated, used = record(text)
   if ticket ~= ARGV[3] then return INVALID, 0 end
   if activated == '' then

@@ -2,7 +2,9 @@
 -- many schedulers ask or how often: never more than `batch` in any `period`, paced at batch/period with at most a tenth
 -- of a batch at once, and only while fewer than `active_max` are active.
 -- KEYS: 1 tokens, 2 waiting, 3 active, 4 admission, 5 events, 6 admitted (ZSET time -> "time count").
--- ARGV: 2 batch, 3 period in ms, 4 active_max, 5 claim window in ms. Returns {admitted, waiting, active, serving}.
+-- ARGV: 2 batch, 3 period in ms, 4 active_max, 5 claim window in ms. Returns {admitted, waiting, active, serving}; {-1} when the
+-- line is lost and must be restored first.
+if lost() then return {-1} end
 local at = now()
 local batch, period, active_max, window = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local admission = redis.call('HMGET', KEYS[4], 'paused', 'serving', 'credit', 'tick')

@@ -1,14 +1,14 @@
 -- The gate, and what the doorman knows of a schedule's seats if that is not what the caller knows.
--- KEYS: the gate's, 4 the schedule's seats. ARGV: the gate's, 5 known version ("loaded.changes").
+-- KEYS: the gate's, 5 the schedule's seats. ARGV: the gate's, 5 known version ("loaded.changes").
 -- Returns the gate's refusal, or {ACTIVE, now, "loaded.changes"} when the known version is current, the same with a flat
 -- list {seat, "deadline user", ...} as the fourth when it is not, or {ACTIVE, now, "", changes} when the doorman has not
 -- been loaded from PostgreSQL.
 local at = now()
 local state, n = gate(at)
 if state ~= ACTIVE then return {state, n} end
-local stamp = redis.call('HMGET', KEYS[4], 'v', 'n')
+local stamp = redis.call('HMGET', KEYS[5], 'v', 'n')
 local changes = stamp[2] or '0'
 if not stamp[1] then return {ACTIVE, at, '', changes} end
 local version = stamp[1] .. '.' .. changes
 if version == ARGV[5] then return {ACTIVE, at, version} end
-return {ACTIVE, at, version, redis.call('HGETALL', KEYS[4])}
+return {ACTIVE, at, version, redis.call('HGETALL', KEYS[5])}

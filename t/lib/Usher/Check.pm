@@ -53,7 +53,9 @@ sub _hash_error ($value, $shape, $at) {
     return "$at is no object" if ref $value ne 'HASH';
     my @wrong = map {"$at.$_ is missing"} grep { !exists $value->{$_} } sort keys %$shape;
     push @wrong, map {"$at.$_ is not in the contract"} grep { !exists $shape->{$_} } sort keys %$value;
-    push @wrong, grep {length} map { kind_error($value->{$_}, $shape->{$_}, "$at.$_") } grep { exists $value->{$_} } sort keys %$shape;
+    push @wrong,
+        grep {length}
+        map { kind_error($value->{$_}, $shape->{$_}, "$at.$_") } grep { exists $value->{$_} } sort keys %$shape;
     return join '; ', @wrong;
 }
 
@@ -67,7 +69,8 @@ sub _report ($name, $r, @wrong) {
 
 sub _show ($r) {
     return 'none' if !$r;
-    return join ' ', $r->status, (map {"$_->[0]: $_->[1];"} grep { defined $_->[0] } @{ $r->{headers} }), substr $r->body, 0, 600;
+    return join ' ', $r->status, (map {"$_->[0]: $_->[1];"} grep { defined $_->[0] } @{ $r->{headers} }),
+        substr $r->body, 0, 600;
 }
 
 sub _status_error ($r, $status) { !$r ? 'no answer' : $r->status != $status ? "status is not $status" : '' }
@@ -76,7 +79,7 @@ sub _header_error ($r, $header, $wanted) {
     my $value = $r ? $r->header($header) : undef;
     return if !defined $wanted && !defined $value;
     return "$header is there: $value" if !defined $wanted;
-    return "$header is missing"       if !defined $value;
+    return "$header is missing" if !defined $value;
     return if ref $wanted ? $value =~ $wanted : $value eq $wanted;
     return "$header is '$value', not '$wanted'";
 }
@@ -101,7 +104,14 @@ my %titles;
 
 sub _problem_errors ($r, $status, $code, $more) {
     my $body  = $r && $r->json;
-    my $shape = { type => "=/problems/$code", title => 'string', status => 'int', detail => 'string', code => "=$code", trace_id => 'string' };
+    my $shape = {
+        type     => "=/problems/$code",
+        title    => 'string',
+        status   => 'int',
+        detail   => 'string',
+        code     => "=$code",
+        trace_id => 'string'
+    };
     my @wrong = (
         _status_error($r, $status),
         _header_error($r, 'Content-Type', 'application/problem+json'),
@@ -109,9 +119,10 @@ sub _problem_errors ($r, $status, $code, $more) {
     );
     return @wrong if ref $body ne 'HASH';
     push @wrong, 'status in the body differs' if ($body->{status} // '') ne $status;
-    push @wrong, 'title is empty'             if !length($body->{title} // '');
+    push @wrong, 'title is empty' if !length($body->{title} // '');
     $titles{$code} //= $body->{title} if !@wrong;
-    push @wrong, "title differs from '$titles{$code}'" if defined $titles{$code} && $titles{$code} ne ($body->{title} // '');
+    push @wrong, "title differs from '$titles{$code}'"
+        if defined $titles{$code} && $titles{$code} ne ($body->{title} // '');
     my $trace = ref $body->{trace_id} ? '' : $body->{trace_id} // '';
     push @wrong, 'trace_id is not X-Request-Id' if $trace ne ($r->header('X-Request-Id') // $trace) || !length $trace;
     return @wrong;
@@ -130,7 +141,8 @@ sub problem_is ($r, $status, $code, $name, %more) {
 
 # 400 invalid-request whose errors name this field.
 sub invalid_is ($r, $field, $name) {
-    my @wrong = _problem_errors($r, 400, 'invalid-request', { errors => [ { field => 'string', message => 'string' } ] });
+    my @wrong =
+        _problem_errors($r, 400, 'invalid-request', { errors => [ { field => 'string', message => 'string' } ] });
     my $errors = $r && ref $r->json eq 'HASH' && $r->json->{errors};
     push @wrong, "errors does not name $field"
         if !grep { ref eq 'HASH' && ($_->{field} // '') eq $field } ref $errors eq 'ARRAY' ? @$errors : ();

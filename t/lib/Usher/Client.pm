@@ -5,8 +5,8 @@
 #   type => TEXT|undef   another Content-Type, or none                   headers => [name => value, ...]  also
 package Usher::Client;
 use v5.36;
-use JSON::PP ();
-use Storable ();
+use JSON::PP    ();
+use Storable    ();
 use Time::HiRes qw(sleep);
 use Usher::FastCgi;
 use Usher::Http;
@@ -20,15 +20,17 @@ sub jwt ($self, %o) {
     my $algorithm = $o{alg} // 'HS256';
     my %claims    = (sub => "$o{user}", iat => $self->now, exp => $self->now + 3600, %{ $o{claims} // {} });
     delete $claims{$_} for grep { !defined $claims{$_} } keys %claims;
-    return Usher::Jwt::make({ alg => $algorithm, typ => 'JWT', %{ $o{header} // {} } },
-        $o{raw_claims} // \%claims, Usher::Jwt::signer($algorithm, $o{key} // $self->{jwt_key}));
+    return Usher::Jwt::make(
+        { alg => $algorithm, typ => 'JWT', %{ $o{header} // {} } },
+        $o{raw_claims} // \%claims, Usher::Jwt::signer($algorithm, $o{key} // $self->{jwt_key})
+    );
 }
 
 # (headers, body) of a request with these options.
 sub _parts ($self, %o) {
-    my $body = $o{raw} // (exists $o{body} ? $json->encode($o{body}) : undef);
-    my $jwt  = $o{jwt} // (defined $o{user} ? $self->jwt(user => $o{user}) : undef);
-    my $type = exists $o{type} ? $o{type} : defined $body ? 'application/json' : undef;
+    my $body    = $o{raw} // (exists $o{body}  ? $json->encode($o{body})      : undef);
+    my $jwt     = $o{jwt} // (defined $o{user} ? $self->jwt(user => $o{user}) : undef);
+    my $type    = exists $o{type} ? $o{type} : defined $body ? 'application/json' : undef;
     my @headers = (
         (defined $jwt      ? (Authorization     => "Bearer $jwt") : ()),
         (defined $o{token} ? ('Queue-Token'     => $o{token})     : ()),
@@ -144,8 +146,12 @@ sub charge ($self, $user, $amount) {
 
 # Holds seats: the reservation body.
 sub hold ($self, $user, $token, $schedule, @seats) {
-    my $r = $self->post('/v1/reservations', user => $user, token => $token,
-        body => { schedule_id => 0 + $schedule, seat_ids => [ map { 0 + $_ } @seats ] });
+    my $r = $self->post(
+        '/v1/reservations',
+        user  => $user,
+        token => $token,
+        body  => { schedule_id => 0 + $schedule, seat_ids => [ map { 0 + $_ } @seats ] }
+    );
     die "POST /v1/reservations: $r->{status} $r->{body}\n" if $r->status != 201;
     return $r->json;
 }

@@ -8,10 +8,13 @@ use constant { TYPE_BEGIN => 1, TYPE_END => 3, TYPE_PARAMS => 4, TYPE_STDIN => 5
 sub _record ($type, $content) { pack('C C n n C C', 1, $type, 1, length $content, 0, 0) . $content }
 
 # A stream in records of at most 32 KiB; the empty record that ends it is not included.
-sub _stream ($type, $content) { join '', map { _record($type, $_) } unpack '(a32768)*', $content }
+sub _stream ($type, $content) {
+    join '', map { _record($type, $_) } unpack '(a32768)*', $content;
+}
 
 sub _pair ($name, $value) {
-    return pack('(a*)*', map { length $_ < 128 ? pack('C', length $_) : pack('N', length($_) | 0x8000_0000) } $name, $value)
+    return pack('(a*)*',
+        map { length $_ < 128 ? pack('C', length $_) : pack('N', length($_) | 0x8000_0000) } $name, $value)
         . $name
         . $value;
 }
@@ -39,9 +42,11 @@ sub params ($method, $target, $headers, $length) {
 # Opens a request; the body goes by send, its end by finish, the answer comes by response. Or just close.
 sub open ($class, $path, $params) {
     my $self = bless { socket => Usher::Http::connect_to($path), method => $params->{REQUEST_METHOD} }, $class;
-    $self->_write(_record(TYPE_BEGIN, pack 'n C x5', 1, 0)
+    $self->_write(
+        _record(TYPE_BEGIN, pack 'n C x5', 1, 0)
             . _stream(TYPE_PARAMS, join '', map { _pair($_, $params->{$_}) } sort keys %$params)
-            . _record(TYPE_PARAMS, ''));
+            . _record(TYPE_PARAMS, '')
+    );
     return $self;
 }
 
@@ -52,9 +57,9 @@ sub _write ($self, $bytes) {
     }
 }
 
-sub send ($self, $bytes) { $self->_write(_stream(TYPE_STDIN, $bytes)) }
-sub finish ($self) { $self->_write(_record(TYPE_STDIN, '')) }
-sub close  ($self) { CORE::close $self->{socket} }
+sub send   ($self, $bytes) { $self->_write(_stream(TYPE_STDIN, $bytes)) }
+sub finish ($self)         { $self->_write(_record(TYPE_STDIN, '')) }
+sub close  ($self)         { CORE::close $self->{socket} }
 
 # The answer as an Usher::Response; undef when the connection ended without one.
 sub response ($self, $seconds = 20) {

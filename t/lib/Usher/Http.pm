@@ -12,7 +12,8 @@ sub bytes ($method, $target, $headers, $body) {
     for (my $i = 0; $i < @$headers; $i += 2) {
         push @lines, "$headers->[$i]: $headers->[$i + 1]";
     }
-    push @lines, 'Content-Length: ' . length $body if defined $body && !grep {/^(?:Content-Length|Transfer-Encoding)$/i} @$headers;
+    push @lines, 'Content-Length: ' . length $body
+        if defined $body && !grep {/^(?:Content-Length|Transfer-Encoding)$/i} @$headers;
     return join("\r\n", @lines, 'Connection: close', '', '') . ($body // '');
 }
 
@@ -20,7 +21,7 @@ sub bytes ($method, $target, $headers, $body) {
 sub connect_to ($address) {
     my $socket
         = $address =~ m{^/}
-        ? IO::Socket::UNIX->new(Peer => $address)
+        ? IO::Socket::UNIX->new(Peer     => $address)
         : IO::Socket::INET->new(PeerAddr => $address, Timeout => 5);
     die "connect to $address: $!\n" if !$socket;
     binmode $socket;

@@ -73,12 +73,14 @@ sub _make ($self, $path) {
     my $dir = $self->{dir};
     my %as  = (ordinary => 1, dir => $dir);
     local $self->{data} = "$dir/template";
-    Usher::Process::must(\%as, $self->_tool('initdb'), '-D', $self->{data}, qw(-U usher_owner -A trust -E UTF8 --no-sync),
-        qw(--locale=C.UTF-8 --wal-segsize=1));
+    Usher::Process::must(
+        \%as, $self->_tool('initdb'), '-D', $self->{data}, qw(-U usher_owner -A trust -E UTF8 --no-sync),
+        qw(--locale=C.UTF-8 --wal-segsize=1)
+    );
     $self->_settings($settings);
     $self->start;
-    $self->psql('CREATE ROLE usher LOGIN',      { database => 'postgres' });
-    $self->psql('CREATE DATABASE usher',        { database => 'postgres' });
+    $self->psql('CREATE ROLE usher LOGIN', { database => 'postgres' });
+    $self->psql('CREATE DATABASE usher',   { database => 'postgres' });
     $self->{migrate}->($self->conninfo('usher_owner'));
     $self->psql($test_clock);
     $self->stop('INT');
@@ -127,15 +129,18 @@ sub psql ($self, $sql, @params) {
     $sql =~ s/\$(\d+)/_quote($params[$1 - 1])/ge if @params;
     my $file = File::Temp->new;
     Usher::Process::spew("$file", $sql);
-    my $out = Usher::Process::must({ input => "$file" }, $self->_tool('psql'),
-        qw(-X -q -At -v ON_ERROR_STOP=1 -h), $self->{dir}, '-U', $o{role}, $o{database});
+    my $out = Usher::Process::must(
+        { input => "$file" }, $self->_tool('psql'),
+        qw(-X -q -At -v ON_ERROR_STOP=1 -h), $self->{dir}, '-U', $o{role}, $o{database}
+    );
     my @rows = split /\n/, $out;
     return wantarray ? @rows : $rows[0];
 }
 
 # A session that stays open, to hold a lock or a transaction: ->run(sql) returns its rows, ->close ends it.
 sub session ($self, $role = 'usher_owner') {
-    my $pid = IPC::Open2::open2(my $out, my $in, $self->_tool('psql'), qw(-X -q -At -h), $self->{dir}, '-U', $role, 'usher');
+    my $pid =
+        IPC::Open2::open2(my $out, my $in, $self->_tool('psql'), qw(-X -q -At -h), $self->{dir}, '-U', $role, 'usher');
     $in->autoflush(1);
     return bless { pid => $pid, out => $out, in => $in }, 'Usher::Postgres::Session';
 }

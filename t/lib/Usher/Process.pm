@@ -2,8 +2,8 @@
 # at exit, after die, on INT, TERM and HUP, and (through the kernel's parent-death signal) when the test itself is killed.
 package Usher::Process;
 use v5.36;
-use File::Temp ();
-use POSIX      ();
+use File::Temp  ();
+use POSIX       ();
 use Time::HiRes qw(sleep time);
 
 my $owner = $$;
@@ -27,15 +27,15 @@ sub ordinary_user() {
 # Environment of a child: what the test was given, less every USHER_ setting of the developer's shell, plus the caller's.
 sub _environment ($extra) {
     delete @ENV{ grep {/^USHER_/} keys %ENV };
-    $ENV{LC_ALL} = 'C';
-    $ENV{TZ}     = 'UTC';
+    $ENV{LC_ALL}         = 'C';
+    $ENV{TZ}             = 'UTC';
     @ENV{ keys %$extra } = values %$extra;
 }
 
 sub _exec ($o) {
-    open STDIN,  '<',  $o->{input} // '/dev/null' or POSIX::_exit(126);
-    open STDOUT, '>>', $o->{stdout} // $o->{log} or POSIX::_exit(126);
-    open STDERR, '>>', $o->{stderr} // $o->{log} or POSIX::_exit(126);
+    open STDIN,  '<',  $o->{input}  // '/dev/null' or POSIX::_exit(126);
+    open STDOUT, '>>', $o->{stdout} // $o->{log}   or POSIX::_exit(126);
+    open STDERR, '>>', $o->{stderr} // $o->{log}   or POSIX::_exit(126);
     _environment($o->{env} // {});
     my @command = @{ $o->{command} };
     my @user    = $o->{ordinary} ? ordinary_user() : ();
@@ -126,7 +126,7 @@ sub until_true ($look, $seconds = 10) {
     while (1) {
         my $found = $look->();
         return $found if $found;
-        return        if time > $end;
+        return if time > $end;
         sleep 0.01;
     }
 }

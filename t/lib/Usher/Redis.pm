@@ -20,7 +20,7 @@ sub new ($class, %o) {
 sub start ($self) {
     $self->{process} = Usher::Process->start(
         command => [
-            $self->{server},  qw(--port 0 --unixsocket), $self->{socket}, qw(--unixsocketperm 777 --dir), $self->{dir},
+            $self->{server}, qw(--port 0 --unixsocket), $self->{socket}, qw(--unixsocketperm 777 --dir), $self->{dir},
             '--save', '', qw(--appendonly yes --appendfsync no --maxmemory-policy noeviction --databases 1)
         ],
         log => "$self->{dir}/redis.log",

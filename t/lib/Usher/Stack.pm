@@ -17,7 +17,7 @@ use Usher::Postgres;
 use Usher::Process;
 use Usher::Redis;
 
-my $source = Cwd::abs_path($ENV{USHER_SRCDIR} // __FILE__ =~ s{[^/]*$}{../../..}r);
+my $source = Cwd::abs_path($ENV{USHER_SRCDIR}   // __FILE__ =~ s{[^/]*$}{../../..}r);
 my $build  = Cwd::abs_path($ENV{USHER_BUILDDIR} // "$source/build/check") // die "no build folder: run ./dev check\n";
 my $keep   = $ENV{USHER_TEST_KEEP};
 
@@ -33,18 +33,23 @@ sub new ($class, %o) {
     my $dir  = File::Temp::tempdir('usher-XXXXXX', DIR => $base, CLEANUP => !$keep);
     print STDERR "# kept: $dir\n" if $keep;
     my $self = bless {
-        workers => 2, server => 1, nginx => {}, config => {}, guards_off => [], %o,
+        workers => 2,    server => 1, nginx => {}, config => {}, guards_off => [], %o,
         dir     => $dir, socket => "$dir/usher.sock", offset => 0,
     }, $class;
     push @logs, "$dir/server.log";
     $self->_make_folders;
     $self->{redis}    = Usher::Redis->new(dir => "$dir/redis");
-    $self->{postgres} = Usher::Postgres->new(dir => "$dir/postgres", build => $build, source => $source,
-        settings => $o{postgres} // '', migrate => sub ($owner) { $self->_migrate($owner) });
+    $self->{postgres} = Usher::Postgres->new(
+        dir      => "$dir/postgres",
+        build    => $build,
+        source   => $source,
+        settings => $o{postgres} // '',
+        migrate  => sub ($owner) { $self->_migrate($owner) }
+    );
     $self->_write_files;
     $self->_guards_off;
     $self->start_server if $self->{server};
-    $self->start_nginx  if $self->{nginx};
+    $self->start_nginx if $self->{nginx};
     return $self;
 }
 
@@ -164,11 +169,18 @@ sub start_nginx ($self) {
         $self->{port} = _free_port();
         my %limits = (map({ ("rate_$_" => '100000r/s', "burst_$_" => 100000) } qw(address token)), %{ $self->{nginx} });
         my @limits = map { ('--' . tr/_/-/r, $limits{$_}) } sort keys %limits;
-        Usher::Process::spew("$dir/nginx.conf", scalar Usher::Process::must({}, "$source/build-aux/nginx-conf", '--dir', $dir,
-            '--listen', $self->address, '--socket', $self->{socket}, @limits));
+        Usher::Process::spew(
+            "$dir/nginx.conf",
+            scalar Usher::Process::must(
+                {}, "$source/build-aux/nginx-conf", '--dir', $dir,
+                '--listen', $self->address, '--socket', $self->{socket}, @limits
+            )
+        );
         $self->{nginx_process} = Usher::Process->start(
-            command => [ Usher::Process::find_program('nginx') // die("no nginx on this machine: run ./dev deps\n"),
-                '-p', $dir, '-c', "$dir/nginx.conf", '-e', 'stderr' ],
+            command => [
+                Usher::Process::find_program('nginx') // die("no nginx on this machine: run ./dev deps\n"),
+                '-p', $dir, '-c', "$dir/nginx.conf", '-e', 'stderr'
+            ],
             log => "$dir/start.log",
             dir => $dir,
         );
@@ -227,20 +239,26 @@ sub background ($self, $program, @args) {
 
 # n concerts; their ids.
 sub concerts ($self, $n) {
-    return map { 0 + $_ } $self->psql(q{INSERT INTO concert (name, description)
-        SELECT 'Concert ' || i, 'Description ' || i FROM generate_series(1, $1::int) i RETURNING id}, $n);
+    return map { 0 + $_ } $self->psql(
+        q{INSERT INTO concert (name, description)
+        SELECT 'Concert ' || i, 'Description ' || i FROM generate_series(1, $1::int) i RETURNING id}, $n
+    );
 }
 
 # A schedule of the concert, open from an hour ago for a day unless opens and closes say otherwise (seconds from now, by the
 # servers' clock): (schedule id, seat ids...).
 sub schedule ($self, $concert, %o) {
     %o = (seats => 50, price => 1000, opens => -3600, closes => 86400, at => 2_592_000, place => 'Hall', %o);
-    my $schedule = $self->psql(q{INSERT INTO concert_schedule
+    my $schedule = $self->psql(
+        q{INSERT INTO concert_schedule
         (concert_id, place, concert_at, reservation_opens_at, reservation_closes_at) SELECT $1, $2,
         usher_clock() + $3 * interval '1s', usher_clock() + $4 * interval '1s', usher_clock() + $5 * interval '1s' RETURNING id},
-        $concert, @o{qw(place at opens closes)});
-    my @seats = $self->psql(q{INSERT INTO concert_seat (schedule_id, location, price)
-        SELECT $1, 'A' || i, $3 FROM generate_series(1, $2::int) i RETURNING id}, $schedule, @o{qw(seats price)});
+        $concert, @o{qw(place at opens closes)}
+    );
+    my @seats = $self->psql(
+        q{INSERT INTO concert_seat (schedule_id, location, price)
+        SELECT $1, 'A' || i, $3 FROM generate_series(1, $2::int) i RETURNING id}, $schedule, @o{qw(seats price)}
+    );
     return (0 + $schedule, map { 0 + $_ } @seats);
 }
 
@@ -259,8 +277,12 @@ sub claims ($self) {
 
 # All that PostgreSQL (less the line's history) and the doorman know, as a text: two equal ones mean that nothing changed.
 sub state_digest ($self) {
-    $self->{tables} //= [ $self->psql(q{SELECT quote_ident(tablename) FROM pg_tables
-        WHERE schemaname = 'public' AND tablename NOT IN ('test_clock', 'waiting_token') ORDER BY 1}) ];
+    $self->{tables} //= [
+        $self->psql(
+            q{SELECT quote_ident(tablename) FROM pg_tables
+        WHERE schemaname = 'public' AND tablename NOT IN ('test_clock', 'waiting_token') ORDER BY 1}
+        )
+    ];
     my @sql = map {"SELECT '$_', count(*), md5(coalesce(string_agg(t::text, ',' ORDER BY t::text), '')) FROM $_ t"}
         @{ $self->{tables} };
     return join "\n", $self->psql(join ' UNION ALL ', @sql), $self->claims;
@@ -271,7 +293,8 @@ END {
         my $status = $?;
         Usher::Process::stop_all();
         for my $log (grep {-e} @logs) {
-            my @crashes = grep {/died .*signal=(?:4|6|7|8|11)\b|Sanitizer|runtime error:/} split /\n/, Usher::Process::slurp($log);
+            my @crashes = grep {/died .*signal=(?:4|6|7|8|11)\b|Sanitizer|runtime error:/} split /\n/,
+                Usher::Process::slurp($log);
             print STDERR "# usher-server: $_\n" for @crashes;
             $status ||= 1 if @crashes;
         }

@@ -1,0 +1,215 @@
+/* restore: from waiting_token into Redis, a batch at a time. */
+#include "sale/restore.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "sale/keys.h"
+#include "sale/lock.h"
+#include "sale/outcome.h"
+#include "sale/queue.h"
+#include "store/pg.h"
+#include "store/redis.h"
+
+#include <string.h>
+
+enum { LINE_LOST = 9, BATCH = 5000, HISTORY_BATCH = 1000 };
+
+/* What STATEMENT_LINE_AFTER and STATEMENT_LINE_ENDED answer. */
+enum { TICKET, USER, STATE, ISSUED, ACTIVATED };
+
+static enum error put_rows(struct sale *sale, struct arena *arena, const struct pg_rows *rows)
+{
+    struct redis_call call;
+    struct redis_value *reply;
+    redis_script(&call, arena, SCRIPT_RESTORE);
+    redis_key(&call, KEY_TOKENS);
+    redis_key(&call, KEY_WAITING);
+    redis_key(&call, KEY_ACTIVE);
+    redis_int(&call, sale->config->active_ttl);
+    for (size_t row = 0; row < pg_count(rows); row++) {
+        redis_text(&call, pg_get(rows, row, USER));
+        redis_text(&call, pg_get(rows, row, TICKET));
+        redis_text(&call, pg_get(rows, row, STATE));
+        redis_text(&call, pg_get(rows, row, ISSUED));
+        redis_text(&call, pg_get(rows, row, ACTIVATED));
+    }
+    return redis_run_one(sale->redis, arena, &call, &reply);
+}
+
+static enum error put_live(struct sale *sale, struct arena *arena, int64_t *people)
+{
+    int64_t after = 0;
+    size_t count;
+    enum error error;
+    *people = 0;
+    do {
+        struct pg_params params = {.arena = arena};
+        struct pg_rows *rows;
+        pg_int(&params, after);
+        pg_int(&params, BATCH);
+        error = outcome_of_run(pg_run(sale->pg, arena, STATEMENT_LINE_AFTER, &params, true, &rows));
+        count = error == OK ? pg_count(rows) : 0;
+        if (count > 0) {
+            after = pg_get_int(rows, count - 1, TICKET);
+            *people += (int64_t)count;
+            error = put_rows(sale, arena, rows);
+        }
+        arena_reset(arena);
+        if (sale->alive)
+            sale->alive(sale->alive_context);
+    } while (error == OK && count == BATCH);
+    return error;
+}
+
+/* Whom the history saw leave in the last minute must not come back with an older copy of Redis' data. */
+static enum error remove_ended(struct sale *sale, struct arena *arena)
+{
+    struct pg_params none = {.arena = arena};
+    struct pg_rows *rows;
+    enum error error = outcome_of_run(pg_run(sale->pg, arena, STATEMENT_LINE_ENDED, &none, true, &rows));
+    if (error == OK && pg_count(rows) > 0)
+        error = put_rows(sale, arena, rows);
+    arena_reset(arena);
+    return error;
+}
+
+/* The doorman's picture may be older than PostgreSQL's: each schedule's is thrown away and loaded again when asked for.
+ */
+static enum error forget_seats(struct sale *sale, struct arena *arena)
+{
+    const char *cursor = "0";
+    enum error error;
+    do {
+        struct redis_call scan, unlink;
+        struct redis_value *page, *gone;
+        redis_command(&scan, arena, "SCAN", true);
+        redis_text(&scan, cursor);
+        redis_text(&scan, "MATCH");
+        redis_text(&scan, KEY_SEATS_PATTERN);
+        redis_text(&scan, "COUNT");
+        redis_text(&scan, "1000");
+        error = redis_run_one(sale->redis, arena, &scan, &page);
+        if (error != OK)
+            break;
+        cursor = redis_text_at(page, 0);
+        if (page->count < 2 || page->items[1]->count == 0)
+            continue;
+        redis_command(&unlink, arena, "UNLINK", true);
+        for (size_t i = 0; i < page->items[1]->count; i++)
+            redis_key(&unlink, redis_text_at(page->items[1], i));
+        error = redis_run_one(sale->redis, arena, &unlink, &gone);
+    } while (error == OK && strcmp(cursor, "0") != 0);
+    arena_reset(arena);
+    return error;
+}
+
+static enum error mark_complete(struct sale *sale, struct arena *arena, const char *run)
+{
+    struct pg_params none = {.arena = arena};
+    struct pg_rows *rows;
+    struct redis_call call;
+    struct redis_value *reply;
+    enum error error = outcome_of_run(pg_run(sale->pg, arena, STATEMENT_LINE_HIGHEST, &none, true, &rows));
+    if (error != OK)
+        return error;
+    redis_script(&call, arena, SCRIPT_RESTORED);
+    redis_key(&call, KEY_ADMISSION);
+    redis_key(&call, KEY_SEQ);
+    redis_text(&call, run);
+    redis_text(&call, pg_get(rows, 0, 0));
+    redis_text(&call, pg_get(rows, 0, 1));
+    return redis_run_one(sale->redis, arena, &call, &reply);
+}
+
+/* What is still in the stream goes first: then whom the history shows alive and Redis does not know has truly been
+ * lost. */
+static enum error write_history(struct sale *sale, struct arena *arena)
+{
+    int64_t drained;
+    enum error error;
+    do {
+        error = queue_drain(sale, arena, HISTORY_BATCH, &drained);
+        arena_reset(arena);
+    } while (error == OK && drained == HISTORY_BATCH);
+    return error;
+}
+
+static enum error is_complete(struct sale *sale, struct arena *arena, const char *run, bool *complete)
+{
+    struct redis_call call;
+    struct redis_value *mark;
+    redis_command(&call, arena, "HGET", true);
+    redis_key(&call, KEY_ADMISSION);
+    redis_text(&call, "run");
+    enum error error = redis_run_one(sale->redis, arena, &call, &mark);
+    *complete = error == OK && mark->type == REDIS_TEXT && strcmp(mark->text, run) == 0;
+    return error;
+}
+
+static enum error restore_alone(struct sale *sale, struct arena *arena, const char *run)
+{
+    int64_t people = 0, started = clock_monotonic();
+    enum error error = write_history(sale, arena);
+    if (error == OK)
+        error = remove_ended(sale, arena);
+    if (error == OK)
+        error = put_live(sale, arena, &people);
+    if (error == OK)
+        error = forget_seats(sale, arena);
+    if (error == OK)
+        error = mark_complete(sale, arena, run);
+    if (error == OK)
+        log_notice("the line is complete again live=%" PRId64 " ms=%" PRId64, people,
+                   (clock_monotonic() - started) / 1000);
+    else
+        log_warning("the line could not be restored; it is tried again");
+    return error;
+}
+
+enum error restore_line(struct sale *sale, struct arena *request_arena)
+{
+    struct arena *arena = arena_new(65536); /* reset between batches */
+    struct lock *lock = NULL;
+    bool complete = false;
+    const char *run = arena_strdup(request_arena, redis_run_name(sale->redis));
+    enum error error = is_complete(sale, arena, run, &complete);
+    if (error == OK && !complete) {
+        error = lock_take(sale->config, arena, LOCK_RESTORE, &lock);
+        if (error == OK && !lock)
+            error = E_UNAVAILABLE; /* somebody is at it */
+        if (error == OK)
+            error = is_complete(sale, arena, run, &complete);
+        if (error == OK && !complete)
+            error = restore_alone(sale, arena, run);
+        lock_release(lock);
+    }
+    arena_free(arena);
+    return error;
+}
+
+bool restore_on_connect(struct redis *redis, void *context)
+{
+    struct sale *sale = context;
+    struct arena *arena = arena_new(1024);
+    (void)redis;
+    bool good = restore_line(sale, arena) == OK;
+    arena_free(arena);
+    return good;
+}
+
+static bool is_lost(const struct redis_value *value)
+{
+    return value->type == REDIS_ARRAY && value->count > 0 && redis_integer_at(value, 0) == LINE_LOST;
+}
+
+enum error restore_and_run(struct sale *sale, struct arena *arena, struct redis_call *calls, size_t count,
+                           struct redis_value **values)
+{
+    enum error error = redis_run(sale->redis, arena, calls, count, values);
+    if (error != OK || !is_lost(values[0]))
+        return error;
+    error = restore_line(sale, arena);
+    if (error == OK)
+        error = redis_run(sale->redis, arena, calls, count, values);
+    return error == OK && is_lost(values[0]) ? E_UNAVAILABLE : error;
+}
