@@ -153,10 +153,11 @@ BEGIN
             SELECT r.id FROM reservation r
             WHERE r.status = 'held' AND r.expires_at <= v_now
             ORDER BY r.expires_at LIMIT p_batch
-            FOR UPDATE SKIP LOCKED
+            FOR UPDATE SKIP LOCKED -- guard: expire-only-held
         ), ended AS (
             UPDATE reservation r SET status = 'expired' FROM due
-            WHERE r.id = due.id AND r.status = 'held' -- guard: expire-only-held
+            WHERE r.id = due.id
+              AND r.status = 'held' -- guard: expire-only-held
             RETURNING r.id, r.schedule_id
         )
         SELECT e.id, e.schedule_id, usher_seat_ids(e.id) FROM ended e;

@@ -40,6 +40,17 @@ void api_free(struct api *api)
     free(api);
 }
 
+void api_on_progress(struct api *api, void (*alive)(void *context), void *context)
+{
+    api->sale->alive = alive;
+    api->sale->alive_context = context;
+}
+
+void api_idle(struct api *api)
+{
+    sale_idle(api->sale);
+}
+
 /* application/json, with or without parameters. */
 static bool is_json(const char *content_type)
 {

@@ -16,6 +16,12 @@ struct api;
 struct api *api_new(const struct config *config, char *message) __attribute__((warn_unused_result));
 void api_free(struct api *api);
 
+/* Long work (restoring the line) calls alive(context) now and then, so that it is not taken for being stuck. */
+void api_on_progress(struct api *api, void (*alive)(void *context), void *context);
+
+/* For moments without a request: reads answers that nobody waited for. */
+void api_idle(struct api *api);
+
 /* Answers one request: always fills reply (whose buffers are in request->arena), whatever happens. */
 void api_handle(struct api *api, const struct request *request, struct reply *reply);
 

@@ -152,6 +152,25 @@ bool exchange_query_bool(struct exchange *x, const char *name)
     return yes;
 }
 
+/* ---- conditional requests ---- */
+
+bool exchange_client_has(const struct exchange *x, const char *tag)
+{
+    size_t length = strlen(tag);
+    for (const char *p = x->request->if_none_match; p && *p;) {
+        p += strspn(p, " \t,");
+        if (*p == '*')
+            return true;
+        if (strncmp(p, "W/", 2) == 0)
+            p += 2;
+        size_t one = *p == '"' ? strcspn(p + 1, "\"") + 2 : strcspn(p, ",");
+        if (one == length && strncmp(p, tag, length) == 0)
+            return true;
+        p += strnlen(p, one);
+    }
+    return false;
+}
+
 /* ---- reply ---- */
 
 void reply_header(struct exchange *x, const char *name, const char *format, ...)

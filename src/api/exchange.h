@@ -58,6 +58,10 @@ const char *exchange_query(struct exchange *x, const char *name);
 int64_t exchange_query_int(struct exchange *x, const char *name, int64_t min, int64_t max, int64_t otherwise);
 bool exchange_query_bool(struct exchange *x, const char *name);
 
+/* Whether If-None-Match names the entity tag (with its quotes) or is "*"; W/ makes no difference (RFC 9110 section
+ * 13.1.2). */
+bool exchange_client_has(const struct exchange *x, const char *tag);
+
 /* ---- and to write ---- */
 
 void reply_header(struct exchange *x, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));

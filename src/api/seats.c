@@ -4,8 +4,6 @@
 #include "base/json.h"
 #include "sale/hall.h"
 
-#include <string.h>
-
 enum { FREE_ONLY = 0, ALL = 1 };
 
 static void put_seat(struct buf *out, const struct seat *seat, enum seat_status status)
@@ -42,24 +40,6 @@ static void render(const struct hall *hall, int which, struct buf *out)
     buf_puts(out, "]}");
 }
 
-/* If-None-Match: "*", or a list of tags of which one is ours; W/ does not matter here (RFC 9110 section 13.1.2). */
-static bool client_has(const char *if_none_match, const char *tag)
-{
-    size_t length = strlen(tag);
-    for (const char *p = if_none_match; p && *p;) {
-        p += strspn(p, " \t,");
-        if (*p == '*')
-            return true;
-        if (strncmp(p, "W/", 2) == 0)
-            p += 2;
-        size_t one = *p == '"' ? strcspn(p + 1, "\"") + 2 : strcspn(p, ",");
-        if (one == length && strncmp(p, tag, length) == 0)
-            return true;
-        p += strnlen(p, one);
-    }
-    return false;
-}
-
 enum error seats_list(struct exchange *x)
 {
     const struct hall *hall;
@@ -73,7 +53,7 @@ enum error seats_list(struct exchange *x)
     const char *tag = arena_printf(x->arena, "\"%s%s\"", hall->version, which == ALL ? "-all" : "");
     reply_header(x, "ETag", "%s", tag);
     reply_header(x, "Cache-Control", "private, no-cache");
-    if (client_has(x->request->if_none_match, tag)) {
+    if (exchange_client_has(x, tag)) {
         x->reply->status = 304;
         return OK;
     }

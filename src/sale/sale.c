@@ -43,6 +43,11 @@ void sale_close(struct sale *sale)
     free(sale);
 }
 
+void sale_idle(struct sale *sale)
+{
+    redis_settle(sale->redis);
+}
+
 enum error sale_ready(struct sale *sale, struct arena *arena, const char **which)
 {
     struct pg_params none = {.arena = arena};

@@ -30,6 +30,9 @@ struct sale {
 struct sale *sale_open(const struct config *config, char *message) __attribute__((warn_unused_result));
 void sale_close(struct sale *sale);
 
+/* Reads answers that nobody waited for, and sends again what was lost. */
+void sale_idle(struct sale *sale);
+
 /* E_UNAVAILABLE naming what does not answer in *which ("postgresql", "redis", "postgresql and redis"). */
 enum error sale_ready(struct sale *sale, struct arena *arena, const char **which) MUST_CHECK;
 

@@ -79,6 +79,11 @@ static void beat(const struct worker *worker)
     atomic_store_explicit(&worker->options->slot->beat, clock_monotonic(), memory_order_relaxed);
 }
 
+static void beat_from_api(void *worker)
+{
+    beat(worker);
+}
+
 /* Told to stop by a signal that came in epoll_pwait, or by one that is pending: epoll_pwait delivers none as long as it
  * has events to report, so under load it would never end. */
 static bool must_stop(void)
@@ -108,6 +113,7 @@ static int worker_open(struct worker *worker)
         log_error("worker cannot start: %s", message);
         return EXIT_CONFIG;
     }
+    api_on_progress(worker->api, beat_from_api, worker);
     worker->arena = arena_new(ARENA_BLOCK);
     worker->fastcgi = fastcgi_new(worker->options->listen_fd);
     if (worker->fastcgi == NULL) {
@@ -176,10 +182,13 @@ static int serve(struct worker *worker)
     while (!must_stop()) {
         struct epoll_event event;
         beat(worker);
-        if (epoll_pwait(worker->epoll, &event, 1, timeout, &worker->wait_mask) < 0 && errno != EINTR) {
+        int events = epoll_pwait(worker->epoll, &event, 1, timeout, &worker->wait_mask);
+        if (events < 0 && errno != EINTR) {
             log_error("worker cannot wait for connections: %s", strerror(errno));
             return EXIT_FAILED;
         }
+        if (events == 0)
+            api_idle(worker->api);
         /* Whatever ended the wait, also a signal: a connection wakes one worker only, and if that one leaves without
          * looking, the connection sits in the queue until the next one comes. */
         if (answer_next(worker) == FASTCGI_FAILED)

@@ -3,7 +3,8 @@
 -- Returns {created, ticket, issued, activated or 0, deadline or 0, position, paused}; {-1} when the line is paused; {LOST}.
 local at, user = now(), ARGV[2]
 local paused = redis.call('HGET', KEYS[4], 'paused') == '1'
-local text = redis.call('HGET', KEYS[1], user) -- guard: one-token
+local text
+text = redis.call('HGET', KEYS[1], user) -- guard: one-token
 if text then
   local ticket, issued, activated = record(text)
   if activated == '' then
