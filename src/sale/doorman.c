@@ -7,6 +7,7 @@
 #include "store/pg.h"
 #include "store/redis.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum error doorman_correct(struct sale *sale, struct arena *arena, int64_t schedule, int64_t user,
@@ -41,6 +42,35 @@ size_t doorman_read_ids(struct arena *arena, const char *text, int64_t **ids)
         text += *text == ',';
     }
     return count;
+}
+
+enum error doorman_ask(struct sale *sale, struct arena *arena, int64_t schedule, struct pg_rows **rows)
+{
+    struct pg_params params = {.arena = arena};
+    pg_int(&params, schedule);
+    enum error error = outcome_of_run(pg_run(sale->pg, arena, STATEMENT_SEATS, &params, true, rows));
+    return error == OK && pg_count(*rows) == 0 ? E_NOT_FOUND : error;
+}
+
+enum error doorman_load(struct sale *sale, struct arena *arena, int64_t schedule, const char *changes,
+                        const struct pg_rows *rows, char version[static DOORMAN_VERSION_SIZE])
+{
+    enum { SEAT = 1, DEADLINE = 4, HOLDER = 5 };
+    struct redis_call call;
+    struct redis_value *reply;
+    redis_script(&call, arena, SCRIPT_SEATS_LOAD);
+    redis_key(&call, key_seats(arena, schedule));
+    redis_text(&call, changes);
+    for (size_t row = 0; row < pg_count(rows); row++) {
+        if (pg_is_null(rows, row, DEADLINE))
+            continue;
+        redis_text(&call, pg_get(rows, row, SEAT));
+        redis_text(&call, arena_printf(arena, "%s %s", pg_get(rows, row, DEADLINE), pg_get(rows, row, HOLDER)));
+    }
+    enum error error = redis_run_one(sale->redis, arena, &call, &reply);
+    if (error == OK)
+        snprintf(version, DOORMAN_VERSION_SIZE, "%s", reply->type == REDIS_TEXT ? reply->text : "");
+    return error;
 }
 
 static enum error lapsed_claims(struct sale *sale, struct arena *arena, int64_t schedule, struct redis_value **seats)

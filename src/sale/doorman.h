@@ -20,6 +20,18 @@ enum error doorman_correct(struct sale *sale, struct arena *arena, int64_t sched
  * told to the doorman (a crash in between) is sold, all others are free. *corrected counts the claims. */
 enum error doorman_review(struct sale *sale, struct arena *arena, int64_t schedule, int64_t *corrected) MUST_CHECK;
 
+struct pg_rows;
+
+/* Every seat of a schedule from PostgreSQL: schedule, seat (null when it has none), location, price, deadline in ms (0
+ * sold, null free), holder. E_NOT_FOUND: no such schedule. */
+enum error doorman_ask(struct sale *sale, struct arena *arena, int64_t schedule, struct pg_rows **rows) MUST_CHECK;
+
+/* Tells the doorman all of that, unless more has changed than `changes` since. version becomes his new one, or "" then.
+ */
+#define DOORMAN_VERSION_SIZE 48
+enum error doorman_load(struct sale *sale, struct arena *arena, int64_t schedule, const char *changes,
+                        const struct pg_rows *rows, char version[static DOORMAN_VERSION_SIZE]) MUST_CHECK;
+
 /* "7,8" into ids; NULL and 0 for "". */
 size_t doorman_read_ids(struct arena *arena, const char *text, int64_t **ids);
 

@@ -4,6 +4,7 @@
 #include "base/encode.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "sale/doorman.h"
 #include "sale/keys.h"
 #include "sale/outcome.h"
 #include "sale/queue.h"
@@ -25,8 +26,8 @@ struct text {
 };
 
 struct kept_hall {
-    struct hall hall; /* first: a hall is its kept_hall */
-    char doorman[48]; /* the doorman's version, "loaded.changes"; "" when the picture is not his */
+    struct hall hall;                   /* first: a hall is its kept_hall */
+    char doorman[DOORMAN_VERSION_SIZE]; /* the doorman's version, "loaded.changes"; "" when the picture is not his */
     char *locations;
     struct text texts[TEXTS];
     uint64_t used;
@@ -80,7 +81,7 @@ static struct kept_hall *find(struct hall_cache *cache, int64_t schedule)
 
 /* ---- what PostgreSQL says ---- */
 
-enum { SCHEDULE, SEAT, LOCATION, PRICE, DEADLINE, HOLDER };
+enum { SCHEDULE, SEAT, LOCATION, PRICE, DEADLINE };
 
 static void *must_allocate(size_t count, size_t size)
 {
@@ -117,39 +118,13 @@ static void read_seats(struct kept_hall *kept, int64_t schedule, const struct pg
     }
 }
 
-/* Tells the doorman what PostgreSQL says, unless something changed since `changes`. */
-static enum error load_doorman(struct sale *sale, struct arena *arena, struct kept_hall *kept, const char *changes,
-                               const struct pg_rows *rows)
-{
-    struct redis_call call;
-    struct redis_value *reply;
-    redis_script(&call, arena, SCRIPT_SEATS_LOAD);
-    redis_key(&call, key_seats(arena, kept->hall.schedule));
-    redis_text(&call, changes);
-    for (size_t row = 0; row < pg_count(rows); row++) {
-        if (pg_is_null(rows, row, DEADLINE))
-            continue;
-        redis_text(&call, pg_get(rows, row, SEAT));
-        redis_text(&call, arena_printf(arena, "%s %s", pg_get(rows, row, DEADLINE), pg_get(rows, row, HOLDER)));
-    }
-    enum error error = redis_run_one(sale->redis, arena, &call, &reply);
-    if (error == OK)
-        snprintf(kept->doorman, sizeof kept->doorman, "%s", reply->type == REDIS_TEXT ? reply->text : "");
-    return error;
-}
-
 static enum error load(struct sale *sale, struct arena *arena, struct kept_hall *kept, int64_t schedule,
                        struct pg_rows **rows)
 {
-    struct pg_params params = {.arena = arena};
-    pg_int(&params, schedule);
-    enum error error = outcome_of_run(pg_run(sale->pg, arena, STATEMENT_SEATS, &params, true, rows));
-    if (error != OK)
-        return error;
-    if (pg_count(*rows) == 0)
-        return E_NOT_FOUND;
-    read_seats(kept, schedule, *rows);
-    return OK;
+    enum error error = doorman_ask(sale, arena, schedule, rows);
+    if (error == OK)
+        read_seats(kept, schedule, *rows);
+    return error;
 }
 
 /* ---- what the doorman says ---- */
@@ -222,7 +197,7 @@ enum error hall_look(struct sale *sale, struct arena *arena, const struct pass *
     if (!loaded || kept->hall.schedule != schedule) {
         error = load(sale, arena, kept, schedule, &rows);
         if (error == OK && !loaded)
-            error = load_doorman(sale, arena, kept, redis_text_at(reply, SEATS_OR_CHANGES), rows);
+            error = doorman_load(sale, arena, schedule, redis_text_at(reply, SEATS_OR_CHANGES), rows, kept->doorman);
         if (error != OK)
             return error;
     }

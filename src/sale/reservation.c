@@ -16,7 +16,7 @@
 #include <string.h>
 
 /* hold.lua's own verdict, beside the gate's. */
-enum { HOLD_TAKEN = 3 };
+enum { HOLD_TAKEN = 3, HOLD_COLD = 4 };
 
 /* A hold keeps its owner's token alive so much longer than itself: PostgreSQL's deadline is a little later than Redis'.
  */
@@ -35,6 +35,27 @@ static enum error claim(struct sale *sale, struct arena *arena, const struct pas
     for (size_t i = 0; i < count; i++)
         redis_int(&call, seats[i]);
     return restore_and_run(sale, arena, &call, 1, reply);
+}
+
+/* The claim; a doorman who knows nothing yet is told everything first. */
+static enum error claim_from_doorman(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t schedule,
+                                     const int64_t *seats, size_t count, struct redis_value **reply)
+{
+    enum { TRIES = 3 };
+    char version[DOORMAN_VERSION_SIZE];
+    enum error error = OK;
+    for (int i = 0; i < TRIES; i++) {
+        struct pg_rows *rows;
+        error = claim(sale, arena, pass, schedule, seats, count, reply);
+        if (error != OK || redis_integer_at(*reply, 0) != HOLD_COLD)
+            return error;
+        error = doorman_ask(sale, arena, schedule, &rows);
+        if (error == OK)
+            error = doorman_load(sale, arena, schedule, redis_text_at(*reply, 1), rows, version);
+        if (error != OK)
+            return error;
+    }
+    return E_UNAVAILABLE; /* somebody changes him faster than he can be told; or Redis loses him each time */
 }
 
 /* {TAKEN, own, seat...}: true when the answer may be found under the caller's Idempotency-Key. */
@@ -139,7 +160,7 @@ enum error reservation_hold(struct sale *sale, struct arena *arena, const struct
     struct pg_rows *rows;
     bool inherited = false; /* the claim is of an earlier request of the same user, perhaps one that was cut off */
 
-    enum error error = claim(sale, arena, pass, schedule, seats, count, &reply);
+    enum error error = claim_from_doorman(sale, arena, pass, schedule, seats, count, &reply);
     if (error == OK)
         error = queue_gate_verdict(sale, reply, refusal);
     if (error != OK)

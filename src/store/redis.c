@@ -267,6 +267,27 @@ const char *redis_run_name(const struct redis *redis)
     return redis->run_name;
 }
 
+/* All scripts at once, so that a posted one finds its text there. */
+static bool load_scripts(struct redis *redis, struct arena *arena)
+{
+    struct redis_value *value;
+    for (int i = 0; i < SCRIPT_COUNT; i++) {
+        struct redis_call call;
+        redis_command(&call, arena, "SCRIPT", true);
+        redis_text(&call, "LOAD");
+        redis_text(&call, script_get((enum script)i)->text);
+        if (!append(redis, &call))
+            return false;
+    }
+    for (int i = 0; i < SCRIPT_COUNT; i++) {
+        if (!read_value(redis, arena, &value))
+            return false;
+        if (value->type == REDIS_ERROR)
+            log_error("redis does not take the script %s error=\"%s\"", script_get((enum script)i)->name, value->text);
+    }
+    return true;
+}
+
 /* Which run this is, and what the caller has to say to it. */
 static bool greet(struct redis *redis)
 {
@@ -276,7 +297,8 @@ static bool greet(struct redis *redis)
     struct redis_value *info = NULL;
     redis_command(&call, arena, "INFO", true);
     redis_text(&call, "server");
-    bool good = append(redis, &call) && read_value(redis, arena, &info) && info->type == REDIS_TEXT;
+    bool good = append(redis, &call) && read_value(redis, arena, &info) && info->type == REDIS_TEXT &&
+                load_scripts(redis, arena);
     const char *name = good ? strstr(info->text, field) : NULL;
     if (name)
         snprintf(redis->run_name, sizeof redis->run_name, "%.*s", (int)strcspn(name + sizeof field - 1, "\r\n"),

@@ -1,12 +1,16 @@
 -- The doorman of the seats: gate and claim in one step, all seats or none.
 -- KEYS: 1 tokens, 2 waiting, 3 active, 4 admission, 5 the schedule's seats (HASH seat -> "deadline user", deadline 0 when sold;
 -- n counts changes). ARGV: 2 user, 3 ticket, 4 life from the first use, 5 hold in ms, 6 grace in ms, 7... seats.
--- Returns {ACTIVE, deadline} when claimed; {TAKEN, own, seat...} with own 1 when all of these are the caller's already;
+-- Returns {ACTIVE, deadline} when claimed; {COLD, changes} when the doorman has not been loaded from PostgreSQL; {TAKEN, own, seat...} with own 1 when all of these are the caller's already;
 -- {INVALID | WAITING | LOST, position} from the gate.
-local TAKEN = 3
+local TAKEN, COLD = 3, 4
 local at, user = now(), ARGV[2]
 local state, n = gate(at)
 if state ~= ACTIVE then return {state, n} end
+
+if redis.call('HEXISTS', KEYS[5], 'v') == 0 then
+  return {COLD, redis.call('HGET', KEYS[5], 'n') or '0'}
+end
 
 local seats = {unpack(ARGV, 7)}
 local taken, own = {TAKEN, 1}, true

@@ -1,0 +1,175 @@
+# Usher::Race: many at once, guards taken out and put back, and what must hold whoever wins.
+#
+#   my @responses = burst($usher, [POST => '/v1/payments', user => 7, ...], ...);
+#   without($usher, ['user-lock'], sub { ... });      the same race where it must end badly
+package Usher::Race;
+use v5.36;
+use parent 'Exporter';
+use IO::Select;
+use MIME::Base64 ();
+use Usher::Http;
+use Usher::Process;
+
+our @EXPORT = qw($LOGGING burst tally people without slowly traffic sql_race breaches);
+
+# Settings of PostgreSQL that traffic() needs.
+our $LOGGING = "log_statement = 'all'\nlog_connections = on\nlog_line_prefix = '%u|'\n";
+
+# All requests at once over nginx: every connection is made before the first request is sent. The responses in the same
+# order.
+sub burst ($usher, @requests) {
+    my @flying = map { { method => $_->[0], bytes => $usher->_bytes(@$_), data => '' } } @requests;
+    $_->{socket} = Usher::Http::connect_to($usher->address) for @flying;
+    syswrite $_->{socket}, $_->{bytes} for @flying;
+    my %by     = map { (fileno $_->{socket} => $_) } @flying;
+    my $select = IO::Select->new(map { $_->{socket} } @flying);
+    while ($select->count) {
+        my @ready = $select->can_read(20) or die "no complete answers within 20 seconds\n";
+        for my $socket (@ready) {
+            my $one = $by{ fileno $socket };
+            $select->remove($socket) if !sysread $socket, $one->{data}, 65536, length $one->{data};
+        }
+    }
+    return map { Usher::Response->parse($_->{data}, $_->{method}) } @flying;
+}
+
+# {'201' => 1, '409 seat-unavailable' => 49}
+sub tally (@responses) {
+    my %count;
+    for my $response (@responses) {
+        my $json = $response->json;
+        $count{ join ' ', $response->status, ref $json eq 'HASH' && $json->{code} ? $json->{code} : () }++;
+    }
+    return \%count;
+}
+
+my $last_user = 1000;
+
+# n new users who are admitted: ({user, token}, ...).
+sub people ($usher, $n) {
+    my @people = map { { user => ++$last_user } } 1 .. $n;
+    my @places = burst($usher, map { [ POST => '/v1/queue/tokens', user => $_->{user} ] } @people);
+    for my $i (0 .. $#people) {
+        $people[$i]{token} = ($places[$i]->json // {})->{token}
+            // die 'no place in the line: ' . $places[$i]->status . ' ' . $places[$i]->body . "\n";
+    }
+    for (1 .. 50) {
+        my ($status, $error) = $usher->scheduler('promote');
+        die "usher-scheduler promote: exit $status\n$error" if $status != 0;
+        return @people if ($usher->redis('ZCARD', 'q:{main}:waiting') // '') eq '0';
+    }
+    die "not everybody was admitted\n";
+}
+
+# --- guards ---
+
+# The definitions of our SQL functions that match.
+sub _functions ($usher, $pattern = '.') {
+    return grep { $_ =~ $pattern } map { MIME::Base64::decode($_) } $usher->psql(
+        q{SELECT translate(encode(convert_to(pg_get_functiondef(oid), 'UTF8'), 'base64'), E'\n', '')
+          FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prokind = 'f'}
+    );
+}
+
+# Runs the code while every line that is marked with one of these guards is taken out of the Lua scripts and of the SQL
+# functions as they are in this database; afterwards all is as it was.
+sub without ($usher, $guards, $code) {
+    my $line    = join '|', map {quotemeta} @$guards;
+    my $pattern = qr/^[^\n]*-- guard: (?:$line)[ \t]*\n/m;
+    my @before  = _functions($usher, $pattern);
+    my @scripts = glob $usher->source . '/src/store/lua/*.lua';
+    my $found   = @before;
+    for my $path (@scripts) {
+        my $text = Usher::Process::slurp($path);
+        $found += my $hits = $text =~ s/$pattern//g;
+        Usher::Process::spew("$usher->{dir}/lua/" . ($path =~ s{.*/}{}r), $text);
+    }
+    die "no line is marked as guard @$guards\n" if !$found;
+    my $restart = $found > @before && $usher->{process};
+
+    $usher->psql(join ";\n", map {s/$pattern//gr} @before) if @before;
+    my $good = eval {
+        local $usher->{guards_off} = $guards;
+        _restart($usher) if $restart;
+        $code->();
+        1;
+    };
+    my $error = $@;
+    $usher->psql(join ";\n", @before) if @before;
+    _restart($usher)                  if $restart;
+    die $error                        if !$good;
+    return;
+}
+
+sub _restart ($usher) {
+    $usher->stop_server;
+    $usher->start_server;
+}
+
+# Makes a SQL function of this database sleep before the first line that contains the text, so that what a race has to hit
+# is wide open. Stays.
+sub slowly ($usher, $function, $text, $seconds) {
+    my ($definition) = _functions($usher, qr/FUNCTION public\.$function\(/);
+    $definition =~ s/^([^\n]*\Q$text\E)/    PERFORM pg_sleep($seconds);\n$1/m or die "no line of $function has: $text\n";
+    $usher->psql($definition);
+}
+
+# --- looking ---
+
+# What the role of the workers did in PostgreSQL while the code ran: {connections => number, statements => [text...]}.
+sub traffic ($usher, $code) {
+    my $log  = "$usher->{dir}/postgres/postgres.log";
+    my $from = -s $log;
+    $code->();
+    my $text = substr Usher::Process::slurp($log), $from;
+    return {
+        connections => scalar(() = $text =~ /connection authorized: user=usher /g),
+        statements  => [ $text =~ /^usher\|LOG:  (?:execute [^:]*|statement): (.*)/mg ],
+    };
+}
+
+# Runs each SQL text in a session of its own, all from one starting signal; the lines that each printed, by text. Dies
+# when one fails.
+sub sql_race ($usher, @texts) {
+    my $start    = $usher->session;
+    my @sessions = map { $usher->session } @texts;
+    $start->run('SELECT pg_advisory_lock(42)');
+    for my $i (0 .. $#texts) {
+        my ($session, $text) = ($sessions[$i], $texts[$i]);
+        print { $session->{in} } "\\set ON_ERROR_STOP on\nSELECT pg_advisory_lock_shared(42), pg_advisory_unlock_shared(42) \\g /dev/null\n"
+            . "$text;\n\\echo -- end --\n";
+    }
+    Usher::Process::until_true(
+        sub {
+            my ($waiting) = $start->run(q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted});
+            $waiting == @texts;
+        }
+    ) or die "the sessions do not come to the start\n";
+    $start->run('SELECT pg_advisory_unlock(42)');
+    my @lines = map { [ $_->run('SELECT') ] } @sessions;    # the first end is the text's, the second its own
+    $_->close for @sessions, $start;
+    return @lines;
+}
+
+my $breaches = <<'END';
+SELECT 'seat ' || seat_id || ' has ' || count(*) || ' live tickets' FROM reservation_ticket
+    WHERE reservation_status IN ('held', 'paid') GROUP BY schedule_id, seat_id HAVING count(*) > 1
+UNION ALL SELECT 'ticket ' || t.id || ' is not as its reservation' FROM reservation_ticket t
+    JOIN reservation r ON r.id = t.reservation_id WHERE r.status <> t.reservation_status OR r.schedule_id <> t.schedule_id
+UNION ALL SELECT 'reservation ' || r.id || ' is not the sum of its tickets' FROM reservation r
+    WHERE total_price <> (SELECT coalesce(sum(price), 0) FROM reservation_ticket t WHERE t.reservation_id = r.id)
+UNION ALL SELECT 'reservation ' || coalesce(r.id, p.reservation_id) || ' ' || coalesce(r.status::text, 'missing') || ' has '
+        || count(p.id) || ' payments' FROM reservation r FULL JOIN payment p ON p.reservation_id = r.id
+    GROUP BY r.id, p.reservation_id, r.status HAVING count(p.id) <> (coalesce(r.status, 'held') = 'paid')::int
+UNION ALL SELECT 'user ' || a.user_id || ' has ' || a.balance || ', the ledger says ' || coalesce(sum(e.amount), 0)
+    FROM asset a LEFT JOIN ledger_entry e ON e.account = a.user_id GROUP BY a.user_id, a.balance
+    HAVING a.balance <> coalesce(sum(e.amount), 0)
+UNION ALL SELECT 'payment ' || p.id || ' has ' || count(l.id) || ' entries' FROM payment p
+    LEFT JOIN ledger l ON l.payment_id = p.id AND l.amount = p.price GROUP BY p.id HAVING count(l.id) <> 1
+UNION ALL SELECT 'the books do not balance: ' || sum(amount) FROM ledger_entry HAVING sum(amount) <> 0
+END
+
+# What must never be, in PostgreSQL, as sentences; nothing when all is well.
+sub breaches ($usher) { return $usher->psql($breaches) }
+
+1;

@@ -1,0 +1,581 @@
+/* seat: one seat between the doorman in Redis and the truth in PostgreSQL, with everything that can be cut off.
+ *
+ * What each piece stands for:
+ *   Hold     reservation_hold() in src/sale/reservation.c: hold.lua, usher_hold(), release.lua
+ *   Pay      payment_pay() in src/sale/payment.c: usher_pay(), settle.lua (the gate is the other model's, line.pml)
+ *   Cancel   reservation_cancel(): usher_cancel(), release.lua
+ *   Charge   wallet_charge(): usher_charge()
+ *   Expirer  usher-scheduler expire: usher_expire(), then doorman_review(): seats_lapsed.lua, SEATS_TAKEN, release.lua
+ *   Deadlines, Loss    time, and FLUSHALL
+ *
+ * A Lua script is one atomic step. A transaction is: locks, a step that reads, a step that writes and commits; what the
+ * second step looks at again is what PostgreSQL looks at again then (the condition of an UPDATE after a row lock, a unique
+ * index), and everything else it knows from the first. Each process can die between any two steps, which ends its
+ * transaction and its locks; a lost answer is a death after the last step. A retry is a second process with the same key,
+ * and may also run beside the first. Deadlines pass in any order and at any moment: the doorman's and PostgreSQL's clocks
+ * are not compared, so nothing here rests on their agreeing.
+ *
+ * Scenarios: default: two users, two keyed holds of the first (a request and its retry), pay, cancel, loss of the doorman.
+ * -DMONEY: one user's wallet: two charges and two payments with one key each, beside cancel. -DENDLESS: for liveness.
+ * NO_GUARD_x takes a guard out, and then the model must fail. */
+
+/* a reservation's status */
+#define NOTHING   0
+#define HELD      1
+#define PAID      2
+#define EXPIRED   3
+#define CANCELLED 4
+
+#define RESERVATIONS 3
+#define PRICE        1
+
+/* ---- PostgreSQL ---- */
+
+typedef reservation {
+    byte status, owner;
+    byte payments;      /* rows of payment */
+    bool over;          /* expires_at has passed */
+    bool told_paid;     /* somebody was answered 201 for a payment of it */
+    bool told_ended     /* somebody was answered 204 for cancelling it, or saw it expired */
+};
+reservation r[RESERVATIONS + 1]; /* from 1 */
+byte made;                       /* so many of them exist */
+
+byte user_lock[3];   /* usher_lock_user(): the process that has it, from 1 */
+byte key_lock[4];    /* usher_lock_key() */
+byte key_of[4];      /* idempotency_key: the effect (reservation, or 1) that is stored under a key; 0 none */
+byte effects[4];     /* effects that requests with this key had: never two */
+byte balance[3];     /* asset.balance */
+byte charges[3];     /* rows of ledger, kind charge */
+byte payments[3];    /* rows of ledger, kind payment */
+#define START 1      /* everybody's balance at first */
+
+/* ---- Redis: the doorman's value for the seat, "deadline user" ---- */
+
+byte claim;          /* the user; 0: no value */
+bool claim_sold;     /* deadline 0 */
+bool claim_over;     /* the deadline has passed */
+#define TAKEN(c) ((c) && (claim_sold || !claim_over))
+
+byte running;        /* requests that are not at their end */
+bool rested;         /* all is over, and the last check was passed */
+
+#define LIVE(i) (r[i].status == HELD || r[i].status == PAID)
+#define FREED   0
+
+/* ---- guards that are one condition ---- */
+
+#ifdef NO_GUARD_CLOSE_ONLY_HELD /* usher_hold() closing a lapsed hold: AND status = 'held' AND expires_at <= v_now */
+#define MAY_CLOSE(i) true
+#else
+#define MAY_CLOSE(i) (r[i].status == HELD)
+#endif
+#ifdef NO_GUARD_EXPIRE_ONLY_HELD /* usher_expire() */
+#define MAY_EXPIRE(i) true
+#else
+#define MAY_EXPIRE(i) (r[i].status == HELD)
+#endif
+#ifdef NO_GUARD_PAY_ONLY_HELD /* usher_pay(); the unique index still refuses to bring a seat to life twice */
+#define MAY_PAY(i) (LIVE(i) || !(LIVE(1) || LIVE(2) || LIVE(3)))
+#else
+#define MAY_PAY(i) (r[i].status == HELD)
+#endif
+#ifdef NO_GUARD_UNIQUE /* one_live_ticket_for_a_seat */
+#define MAY_INSERT true
+#else
+#define MAY_INSERT (!(LIVE(1) || LIVE(2) || LIVE(3)))
+#endif
+#ifdef NO_GUARD_DOORMAN /* hold.lua */
+#define REFUSES false
+#else
+#define REFUSES TAKEN(claim)
+#endif
+#ifdef NO_GUARD_RELEASE_OWN /* release.lua */
+#define MAY_CORRECT(u) true
+#else
+#define MAY_CORRECT(u) (claim == 0 || claim == u || (!claim_sold && claim_over))
+#endif
+#ifdef NO_GUARD_USER_LOCK /* usher_lock_user() */
+#define USER_LOCK_FREE(u) true
+#else
+#define USER_LOCK_FREE(u) (user_lock[u] == 0)
+#endif
+#ifdef NO_GUARD_KEY_WITH_EFFECT /* the key is stored after the effect, in a transaction of its own */
+#define STORE_KEY_WITH_EFFECT(k, effect) skip
+#define STORE_KEY_LATER(k, effect) if :: true :: key_of[k] = effect fi
+#else
+#define STORE_KEY_WITH_EFFECT(k, effect) if :: k != 0 -> key_of[k] = effect :: else fi
+#define STORE_KEY_LATER(k, effect) skip
+#endif
+
+/* What must hold after every commit. */
+inline check()
+{
+    d_step {
+        assert(LIVE(1) + LIVE(2) + LIVE(3) <= 1);                    /* no seat twice */
+        assert((r[1].payments == 1) == (r[1].status == PAID) && r[1].payments <= 1);
+        assert((r[2].payments == 1) == (r[2].status == PAID) && r[2].payments <= 1);
+        assert((r[3].payments == 1) == (r[3].status == PAID) && r[3].payments <= 1);
+        assert(!(r[1].told_paid && r[1].status != PAID) && !(r[1].told_ended && r[1].status == PAID));
+        assert(!(r[2].told_paid && r[2].status != PAID) && !(r[2].told_ended && r[2].status == PAID));
+        assert(!(r[3].told_paid && r[3].status != PAID) && !(r[3].told_ended && r[3].status == PAID));
+        assert(balance[1] + PRICE * payments[1] == START + charges[1]); /* no money lost or made */
+        assert(balance[2] + PRICE * payments[2] == START + charges[2]);
+        assert(effects[1] <= 1 && effects[2] <= 1 && effects[3] <= 1); /* a key has one effect */
+    }
+}
+
+/* ---- locks: taken in this order by every function, let go with the transaction ---- */
+
+inline unlock(u, k)
+{
+    if
+    :: user_lock[u] == _pid + 1 -> user_lock[u] = 0
+    :: else
+    fi;
+    if
+    :: k != 0 && key_lock[k] == _pid + 1 -> key_lock[k] = 0
+    :: else
+    fi
+}
+
+/* release.lua: the truth (0, or a reservation as it was when it was read) for claims of user u */
+inline correct(u, truth_owner, truth_sold)
+{
+    d_step {
+        if
+        :: MAY_CORRECT(u) ->
+            claim = truth_owner;
+            claim_sold = (truth_owner != 0 && truth_sold);
+            claim_over = false
+        :: else
+        fi
+    }
+}
+
+/* The seat's live reservation that is not past its deadline (usher_taken), and the one that is (v_lapsed). */
+inline look(taken, lapsed)
+{
+    d_step {
+        taken = 0;
+        lapsed = 0;
+        i = 1;
+        do
+        :: i <= made ->
+            if
+            :: r[i].status == PAID || (r[i].status == HELD && !r[i].over) -> taken = i
+            :: r[i].status == HELD && r[i].over -> lapsed = i
+            :: else
+            fi;
+            i++
+        :: else -> break
+        od;
+        i = 0
+    }
+}
+
+/* ---- requests ---- */
+
+proctype Hold(byte u; byte k)
+{
+    byte i, taken, lapsed, truth_owner;
+    bool inherited, truth_sold, again, fix;
+
+    atomic { /* hold.lua */
+        if
+        :: REFUSES ->
+            if
+            :: claim == u && k != 0 -> inherited = true
+            :: else -> goto done /* 409 seat-unavailable, PostgreSQL is not asked */
+            fi
+        :: else ->
+            assert(!TAKEN(claim) || claim == u); /* nobody's live claim is taken over */
+            claim = u;
+            claim_sold = false;
+            claim_over = false
+        fi
+    }
+
+transaction:
+    if
+    :: atomic { k == 0 || key_lock[k] == 0 -> if :: k != 0 -> key_lock[k] = _pid + 1 :: else fi }
+    :: k != 0 && key_lock[k] != 0 -> goto done /* 409 idempotency-key-in-use */
+    :: goto done                               /* dies */
+    fi;
+    if
+    :: atomic { USER_LOCK_FREE(u) -> user_lock[u] = _pid + 1 }
+    :: goto dies
+    fi;
+
+    atomic { /* reads */
+        if
+        :: k != 0 && key_of[k] != 0 -> /* replayed */
+            look(taken, lapsed);
+            fix = true;
+            unlock(u, k);
+            goto decided
+        :: else
+        fi;
+        look(taken, lapsed);
+        if
+        :: taken != 0 -> /* 409 seat-unavailable */
+            fix = true;
+            unlock(u, k);
+            goto decided
+        :: else
+        fi
+    }
+    if
+    :: goto dies
+    :: atomic { /* writes and commits */
+        if
+        :: lapsed != 0 && MAY_CLOSE(lapsed) -> r[lapsed].status = EXPIRED
+        :: else -> lapsed = 0
+        fi;
+        if
+        :: !MAY_INSERT -> /* 23505 */
+            if
+            :: lapsed != 0 -> r[lapsed].status = HELD; lapsed = 0 /* rolled back */
+            :: else
+            fi;
+            unlock(u, k);
+            if
+            :: !again -> again = true; goto transaction
+            :: else -> goto done /* 503; the claim stays until it lapses */
+            fi
+        :: else ->
+            made++;
+            r[made].status = HELD;
+            r[made].owner = u;
+            taken = made;
+            effects[k] = effects[k] + (k != 0);
+            fix = inherited;
+            STORE_KEY_WITH_EFFECT(k, made);
+            unlock(u, k)
+        fi;
+        check()
+       }
+    fi;
+    STORE_KEY_LATER(k, taken);
+
+decided:
+    atomic {
+        if
+        :: taken != 0 -> truth_owner = r[taken].owner; truth_sold = (r[taken].status == PAID)
+        :: else
+        fi
+    }
+    if
+    :: goto done /* dies, or the answer is lost: the client may send it again */
+    :: fix -> correct(u, truth_owner, truth_sold)
+    :: else
+    fi;
+    goto done;
+dies:
+    atomic { unlock(u, k) };
+done:
+    running--
+}
+
+proctype Pay(byte u; byte k)
+{
+    byte id, money, was, keyed;
+    bool over;
+
+    atomic { /* any reservation of this user, at any moment; or the user never pays */
+        if
+        :: r[1].owner == u -> id = 1
+        :: r[2].owner == u -> id = 2
+        :: r[3].owner == u -> id = 3
+        :: goto done
+        fi
+    }
+    if
+    :: atomic { key_lock[k] == 0 -> key_lock[k] = _pid + 1 }
+    :: key_lock[k] != 0 -> goto done
+    :: goto done
+    fi;
+    if
+    :: atomic { USER_LOCK_FREE(u) -> user_lock[u] = _pid + 1 }
+    :: goto dies
+    fi;
+    atomic { /* reads */
+        if
+        :: key_of[k] != 0 && key_of[k] != id -> unlock(u, k); goto done /* 422 key-reused */
+        :: key_of[k] == id -> r[id].told_paid = true; unlock(u, k); check(); goto done /* replayed */
+        :: else
+        fi;
+        was = r[id].status;
+        over = r[id].over;
+        money = balance[u];
+        if
+        :: was == PAID -> r[id].told_paid = true; unlock(u, k); check(); goto done /* 409 already-paid */
+        :: was == EXPIRED || was == CANCELLED || over -> r[id].told_ended = true; unlock(u, k); check(); goto done
+        :: money < PRICE -> unlock(u, k); goto done /* 402 */
+        :: else
+        fi
+    }
+    if
+    :: goto dies
+    :: atomic { /* writes and commits */
+        if
+        :: !MAY_PAY(id) -> unlock(u, k); goto done /* 410 or 409 */
+        :: else ->
+            r[id].status = PAID;
+            r[id].payments++;
+            balance[u] = money - PRICE; /* the balance that was read: right because of the user's lock */
+            payments[u]++;
+            effects[k]++;
+            STORE_KEY_WITH_EFFECT(k, id);
+            unlock(u, k)
+        fi;
+        check()
+       }
+    fi;
+    if
+    :: goto done /* dies before settle.lua */
+    :: d_step { claim = u; claim_sold = true; claim_over = false; r[id].told_paid = true }
+    fi;
+    goto done;
+dies:
+    atomic { unlock(u, k) };
+done:
+    running--
+}
+
+proctype Cancel(byte u)
+{
+    byte id;
+    atomic {
+        if
+        :: r[1].owner == u -> id = 1
+        :: r[2].owner == u -> id = 2
+        :: r[3].owner == u -> id = 3
+        :: goto done
+        fi
+    }
+    atomic { /* usher_cancel(): one conditional UPDATE */
+        if
+        :: r[id].status == HELD -> r[id].status = CANCELLED; check()
+        :: r[id].status == PAID -> goto done /* 409 already-paid */
+        :: else -> r[id].told_ended = true; goto done
+        fi
+    }
+    if
+    :: goto done
+    :: correct(u, FREED, false)
+    fi;
+    if
+    :: goto done
+    :: atomic { r[id].told_ended = true; check() }
+    fi;
+done:
+    running--
+}
+
+proctype Charge(byte u; byte k)
+{
+    byte money;
+    if
+    :: atomic { key_lock[k] == 0 -> key_lock[k] = _pid + 1 }
+    :: key_lock[k] != 0 -> goto done
+    fi;
+    if
+    :: atomic { USER_LOCK_FREE(u) -> user_lock[u] = _pid + 1 }
+    :: goto dies
+    fi;
+    atomic { /* reads */
+        if
+        :: key_of[k] != 0 -> unlock(u, k); goto done /* replayed */
+        :: else
+        fi;
+        money = balance[u]
+    }
+    if
+    :: goto dies
+    :: atomic { /* writes and commits */
+        balance[u] = money + 1;
+        charges[u]++;
+        effects[k]++;
+        STORE_KEY_WITH_EFFECT(k, 1);
+        unlock(u, k);
+        check()
+       }
+    fi;
+    STORE_KEY_LATER(k, 1);
+    goto done;
+dies:
+    atomic { unlock(u, k) };
+done:
+    running--
+}
+
+/* ---- the scheduler, time, and the loss of the doorman ---- */
+
+/* usher_expire(): FOR UPDATE SKIP LOCKED and the condition of its UPDATE are the guard; without both, what was due when it
+ * was read is ended although it has been paid meanwhile. */
+inline expire(due)
+{
+    atomic {
+        due = 0;
+        if
+        :: r[1].status == HELD && r[1].over -> due = 1
+        :: r[2].status == HELD && r[2].over -> due = 2
+        :: r[3].status == HELD && r[3].over -> due = 3
+        :: else
+        fi
+    };
+    atomic {
+        if
+        :: due != 0 && MAY_EXPIRE(due) -> r[due].status = EXPIRED; check()
+        :: else
+        fi;
+        due = 0
+    }
+}
+
+/* doorman_review(): a claim that has lapsed is put right from PostgreSQL. */
+inline review(taken, lapsed, owner, sold)
+{
+    if
+    :: claim && !claim_sold && claim_over ->
+        atomic {
+            look(taken, lapsed);
+            owner = 0;
+            sold = false;
+            if
+            :: taken != 0 -> owner = r[taken].owner; sold = (r[taken].status == PAID)
+            :: else
+            fi;
+            taken = 0;
+            lapsed = 0
+        };
+        correct(0, owner, sold);
+        owner = 0;
+        sold = false
+    :: else
+    fi
+}
+
+proctype Expirer()
+{
+    byte i, due, taken, lapsed, owner;
+    bool sold;
+#ifdef ENDLESS
+end:
+    do
+    :: expire(due); review(taken, lapsed, owner, sold)
+    od
+#else
+    expire(due);
+    review(taken, lapsed, owner, sold);
+    running--
+#endif
+}
+
+#ifdef NO_GUARD_CLAIM_LAPSES
+#define CLAIM_MAY_LAPSE false
+#else
+#define CLAIM_MAY_LAPSE (claim && !claim_sold && !claim_over)
+#endif
+
+proctype Deadlines()
+{
+end:
+    do
+    :: atomic { CLAIM_MAY_LAPSE -> claim_over = true }
+    :: atomic { r[1].status == HELD && !r[1].over -> r[1].over = true }
+    :: atomic { r[2].status == HELD && !r[2].over -> r[2].over = true }
+    :: atomic { r[3].status == HELD && !r[3].over -> r[3].over = true }
+    od
+}
+
+proctype Loss()
+{
+    if
+    :: d_step { claim = 0; claim_sold = false; claim_over = false }
+    :: skip
+    fi;
+    running--
+}
+
+/* ---- the end: all deadlines have passed, nobody is at work ---- */
+
+init
+{
+    byte i, due, taken, lapsed, owner;
+    bool sold;
+
+    atomic {
+        balance[1] = START;
+        balance[2] = START;
+#ifdef MONEY
+        made = 1;
+        r[1].status = HELD;
+        r[1].owner = 1;
+        claim = 1;
+        running = 6;
+        run Pay(1, 1);
+        run Pay(1, 1);
+        run Charge(1, 2);
+        run Charge(1, 2);
+        run Cancel(1);
+        run Expirer();
+#else
+#ifdef ENDLESS
+        running = 3;
+        run Hold(1, 1);
+        run Pay(1, 2);
+        run Hold(2, 0);
+#else
+        running = 6;
+        run Hold(1, 1);
+        run Hold(1, 1);
+        run Pay(1, 2);
+        run Hold(2, 0);
+#ifdef CANCELS
+        run Cancel(1);
+#else
+        run Loss();
+#endif
+#endif
+        run Expirer();
+#endif
+        run Deadlines()
+    }
+    running == 0;
+#ifdef ENDLESS
+    rested = true
+#else
+    atomic {
+        /* a claim that cannot lapse is one that has no deadline */
+        if
+        :: CLAIM_MAY_LAPSE -> claim_over = true
+        :: else
+        fi;
+        r[1].over = true;
+        r[2].over = true;
+        r[3].over = true
+    };
+    atomic {
+        expire(due);
+        review(taken, lapsed, owner, sold);
+        assert(r[1].status != HELD && r[2].status != HELD && r[3].status != HELD); /* the seat is free or sold */
+        look(taken, lapsed);
+        assert(taken == 0 || r[taken].status == PAID);
+        assert(!(taken == 0 && TAKEN(claim)));              /* the doorman does not block a free seat for ever */
+        assert(!(claim_sold && taken == 0));                /* nor calls it sold */
+        assert(user_lock[1] == 0 && user_lock[2] == 0 && key_lock[1] == 0 && key_lock[2] == 0);
+        check();
+        rested = true
+    }
+#endif
+}
+
+#ifdef ENDLESS
+/* Whatever is cut off, from some moment on nothing is held and the doorman does not hold a free seat back. */
+#define FREE_OR_SOLD \
+    (rested && r[1].status != HELD && r[2].status != HELD && r[3].status != HELD && \
+     (!TAKEN(claim) || r[1].status == PAID || r[2].status == PAID || r[3].status == PAID))
+ltl ends { <>[] (FREE_OR_SOLD) }
+#endif
