@@ -177,7 +177,6 @@ static int run_alone(struct run *run, const char *name, enum lock_number number,
 int main(int argc, char **argv)
 {
     struct config config;
-    char message[CONFIG_MESSAGE_SIZE];
     int first = options_read(argc, argv, "usher-scheduler", usage, &config);
     bool promoting = first + 1 == argc && strcmp(argv[first], "promote") == 0;
     bool expiring = first + 1 == argc && strcmp(argv[first], "expire") == 0;
@@ -186,11 +185,7 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
 
-    struct run run = {.sale = sale_open(&config, message)};
-    if (!run.sale) {
-        log_error("%s", message);
-        return EXIT_CONFIG;
-    }
+    struct run run = {.sale = sale_open_without_key(&config)};
     signal(SIGPIPE, SIG_IGN);
     sigemptyset(&run.stop);
     sigaddset(&run.stop, SIGTERM);

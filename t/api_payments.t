@@ -158,6 +158,13 @@ $session->run('ROLLBACK');
 $session->close;
 status_is(pay($busy, $busy_token, $busy_hold, key => 'b'), 201, 'and after it ended');
 
+# Redis lost its scripts: the token is used up at once all the same, not when the worker happens to come by again.
+my ($unlucky, $unlucky_token, $unlucky_hold) = buyer(1000);
+$usher->redis('SCRIPT', 'FLUSH');
+my $active = $usher->redis('ZCARD', 'q:{main}:active');
+status_is(pay($unlucky, $unlucky_token, $unlucky_hold), 201, 'a payment after SCRIPT FLUSH');
+ok(Usher::Process::until_true(sub { $usher->redis('ZCARD', 'q:{main}:active') == $active - 1 }, 2), 'uses up its token');
+
 # Free of charge is a price, too.
 my ($gratis, @free_seats) = $usher->schedule($concert, seats => 1, price => 0);
 my $guest = $usher->admit(7);

@@ -4,7 +4,7 @@
 # start anything (policy-rc.d), no PostgreSQL cluster is created, nginx's own service is left disabled, and nothing that is
 # installed is removed.
 
-# package  for (build, run, check)  why
+# package  for (build, run, check, bench)  why
 deps_table() {
     cat <<'TABLE'
 autoconf          build  makes configure
@@ -27,6 +27,7 @@ libcriterion-dev  check  unit tests
 perl              check  prove and the tests' harness
 openssl           check  keys for the identity tests
 systemd           check  systemd-analyze, for the units' tests
+wrk               bench  the load
 TABLE
 }
 
@@ -66,6 +67,7 @@ CLUSTERS=/etc/postgresql-common/createcluster.d
 
 # Runs in a subshell: holds a lock, since the system's files that it sets aside are one for all.
 deps_install() {
+    mkdir -p /run/lock
     exec 8>/run/lock/usher-dev-deps
     flock 8 || die "cannot lock /run/lock/usher-dev-deps"
     deps_restore # what a run that was killed may have left

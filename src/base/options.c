@@ -13,12 +13,13 @@
 #define DEFAULT_FILE "/etc/usher/usher.conf"
 
 /* Long options without a letter. */
-enum { OPTION_PRINT_CONFIG = 256 };
+enum { OPTION_PRINT_CONFIG = 256, OPTION_SAMPLE_CONFIG };
 
 static const struct option long_options[] = {
     {"config", required_argument, NULL, 'c'},
     {"set", required_argument, NULL, 'o'},
     {"print-config", no_argument, NULL, OPTION_PRINT_CONFIG},
+    {"sample-config", no_argument, NULL, OPTION_SAMPLE_CONFIG},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
     {NULL, 0, NULL, 0},
@@ -62,6 +63,18 @@ static void print_help(const char *usage)
     printf("Usage: %s%s\nOptions:\n" OPTIONS_HELP, usage, length > 0 && usage[length - 1] == '\n' ? "" : "\n");
 }
 
+/* The defaults, whatever file and environment say. */
+static void print_sample(void)
+{
+    struct config config;
+
+    puts("# usher.conf: the settings of usher, each with its default. A line that is left out means the same.\n"
+         "# The environment (USHER_<KEY>) and the option -o override this file; see usher.conf(5).\n");
+    config_init(&config);
+    config_print(&config, stdout, true);
+    config_free(&config);
+}
+
 static void read_arguments(int argc, char **argv, const char *usage)
 {
     int letter;
@@ -79,6 +92,9 @@ static void read_arguments(int argc, char **argv, const char *usage)
         case OPTION_PRINT_CONFIG:
             given.print_config = true;
             break;
+        case OPTION_SAMPLE_CONFIG:
+            print_sample();
+            end_after_output();
         case 'h':
             print_help(usage);
             end_after_output();

@@ -12,6 +12,7 @@
     "  -c, --config FILE      read FILE instead of /etc/usher/usher.conf\n"                                              \
     "  -o, --set KEY=VALUE    set one configuration key (may be repeated)\n"                                             \
     "      --print-config     print the configuration in force and exit\n"                                               \
+    "      --sample-config    print a file of all keys with explanations and defaults and exit\n"                        \
     "  -h, --help             show this help and exit\n"                                                                 \
     "  -V, --version          show the version and exit\n"
 // clang-format on
@@ -21,8 +22,9 @@
 enum exit_code { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 64, EXIT_CONFIG = 78 };
 
 /* Reads options and configuration (file, environment, -o) into config, opens the log at its level, and returns the
- * index of the first argument that is not an option. Prints and exits by itself for --help, --version, --print-config
- * and for errors. program: "usher-server"; usage: the text printed by --help before the options and after "Usage: ". */
+ * index of the first argument that is not an option. Prints and exits by itself for --help, --version, --print-config,
+ * --sample-config and for errors. program: "usher-server"; usage: the text printed by --help before the options and
+ * after "Usage: ". */
 int options_read(int argc, char **argv, const char *program, const char *usage, struct config *config);
 
 /* Reads the configuration anew into config (not initialised before) from where options_read found it: the same file,

@@ -18,13 +18,8 @@ enum { FILE_MAX = 256 * 1024 * 1024 };
 
 static int evict(struct command_call *call)
 {
-    char message[CONFIG_MESSAGE_SIZE];
     int64_t evicted = 0;
-    struct sale *sale = sale_open(call->config, message);
-    if (!sale) {
-        fprintf(stderr, "usherctl: %s\n", message);
-        return EXIT_CONFIG;
-    }
+    struct sale *sale = sale_open_without_key(call->config);
     enum error error = page_cache_evict(sale, call->arena, &evicted);
     sale_close(sale);
     if (error != OK) {

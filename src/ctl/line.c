@@ -8,15 +8,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static struct sale *open_sale(struct command_call *call)
-{
-    char message[CONFIG_MESSAGE_SIZE];
-    struct sale *sale = sale_open(call->config, message);
-    if (!sale)
-        fprintf(stderr, "usherctl: %s\n", message);
-    return sale;
-}
-
 static int no_answer(void)
 {
     fprintf(stderr, "usherctl: Redis does not answer (see the key redis in the configuration)\n");
@@ -29,9 +20,7 @@ int command_line(struct command_call *call)
     char updated[CLOCK_TEXT_SIZE];
     if (call->argc)
         return command_usage("line");
-    struct sale *sale = open_sale(call);
-    if (!sale)
-        return EXIT_CONFIG;
+    struct sale *sale = sale_open_without_key(call->config);
     enum error error = queue_line(sale, call->arena, &line);
     sale_close(sale);
     if (error != OK)
@@ -49,9 +38,7 @@ static int set_paused(struct command_call *call, bool paused)
     bool before = false;
     if (call->argc)
         return command_usage(paused ? "pause" : "resume");
-    struct sale *sale = open_sale(call);
-    if (!sale)
-        return EXIT_CONFIG;
+    struct sale *sale = sale_open_without_key(call->config);
     enum error error = queue_pause(sale, call->arena, paused, &before);
     sale_close(sale);
     if (error != OK)

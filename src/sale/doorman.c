@@ -10,8 +10,13 @@
 #include <stdio.h>
 #include <string.h>
 
+static const char *value_of(struct arena *arena, const struct seat_truth *truth)
+{
+    return truth->taken ? arena_printf(arena, "%" PRId64 " %" PRId64, truth->deadline, truth->holder) : "";
+}
+
 enum error doorman_correct(struct sale *sale, struct arena *arena, int64_t schedule, int64_t user,
-                           const struct seat_truth *truths, size_t count, bool wait)
+                           const struct seat_truth *truths, size_t count)
 {
     struct redis_call call;
     struct redis_value *reply;
@@ -20,14 +25,10 @@ enum error doorman_correct(struct sale *sale, struct arena *arena, int64_t sched
     redis_int(&call, user);
     for (size_t i = 0; i < count; i++) {
         redis_int(&call, truths[i].seat);
-        redis_text(&call, truths[i].taken
-                              ? arena_printf(arena, "%" PRId64 " %" PRId64, truths[i].deadline, truths[i].holder)
-                              : "");
+        redis_text(&call, truths[i].instead_of ? truths[i].instead_of : "");
+        redis_text(&call, value_of(arena, &truths[i]));
     }
-    if (wait)
-        return redis_run_one(sale->redis, arena, &call, &reply);
-    redis_post(sale->redis, &call);
-    return OK;
+    return redis_run_one(sale->redis, arena, &call, &reply);
 }
 
 size_t doorman_read_ids(struct arena *arena, const char *text, int64_t **ids)
@@ -73,44 +74,73 @@ enum error doorman_load(struct sale *sale, struct arena *arena, int64_t schedule
     return error;
 }
 
-static enum error lapsed_claims(struct sale *sale, struct arena *arena, int64_t schedule, struct redis_value **seats)
+/* A claim older than this has been decided, unless its request was cut off: well above the statement's timeout. */
+enum { DOUBTFUL_MS = 15000 };
+
+static enum error doubtful_claims(struct sale *sale, struct arena *arena, int64_t schedule, struct redis_value **claims)
 {
     struct redis_call call;
-    redis_script(&call, arena, SCRIPT_SEATS_LAPSED);
+    redis_script(&call, arena, SCRIPT_SEATS_DOUBTFUL);
     redis_key(&call, key_seats(arena, schedule));
-    return redis_run_one(sale->redis, arena, &call, seats);
+    redis_int(&call, sale->config->hold_ttl);
+    redis_int(&call, DOUBTFUL_MS);
+    return redis_run_one(sale->redis, arena, &call, claims);
+}
+
+/* What PostgreSQL says of the seats, ascending by id. */
+static enum error ask_about(struct sale *sale, struct arena *arena, int64_t schedule, const int64_t *ids, size_t count,
+                            struct pg_rows **rows)
+{
+    struct pg_params params = {.arena = arena};
+    pg_int(&params, schedule);
+    pg_ids(&params, ids, count);
+    return outcome_of_run(pg_run(sale->pg, arena, STATEMENT_SEATS_TAKEN, &params, true, rows));
+}
+
+static void find_truth(const struct pg_rows *rows, struct seat_truth *truth)
+{
+    enum { SEAT, DEADLINE, HOLDER };
+    size_t low = 0, high = pg_count(rows);
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (pg_get_int(rows, middle, SEAT) < truth->seat)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == pg_count(rows) || pg_get_int(rows, low, SEAT) != truth->seat)
+        return;
+    truth->taken = true;
+    truth->deadline = pg_get_int(rows, low, DEADLINE);
+    truth->holder = pg_get_int(rows, low, HOLDER);
 }
 
 enum error doorman_review(struct sale *sale, struct arena *arena, int64_t schedule, int64_t *corrected)
 {
-    struct redis_value *lapsed;
+    struct redis_value *claims;
+    struct pg_rows *rows;
     *corrected = 0;
-    enum error error = lapsed_claims(sale, arena, schedule, &lapsed);
-    if (error != OK || lapsed->type != REDIS_ARRAY || lapsed->count == 0)
+    enum error error = doubtful_claims(sale, arena, schedule, &claims);
+    size_t count = error == OK && claims->type == REDIS_ARRAY ? claims->count / 2 : 0;
+    if (count == 0)
         return error;
 
-    int64_t *ids = arena_array(arena, lapsed->count, sizeof *ids);
-    for (size_t i = 0; i < lapsed->count; i++)
-        ids[i] = redis_integer_at(lapsed, i);
-    struct pg_params params = {.arena = arena};
-    struct pg_rows *rows;
-    pg_int(&params, schedule);
-    pg_ids(&params, ids, lapsed->count);
-    error = outcome_of_run(pg_run(sale->pg, arena, STATEMENT_SEATS_TAKEN, &params, true, &rows));
+    int64_t *ids = arena_array(arena, count, sizeof *ids);
+    for (size_t i = 0; i < count; i++)
+        ids[i] = redis_integer_at(claims, 2 * i);
+    error = ask_about(sale, arena, schedule, ids, count, &rows);
     if (error != OK)
         return error;
 
-    struct seat_truth *truths = arena_array(arena, lapsed->count, sizeof *truths);
-    for (size_t i = 0; i < lapsed->count; i++) {
-        truths[i].seat = ids[i];
-        for (size_t row = 0; row < pg_count(rows); row++) {
-            if (pg_get_int(rows, row, 0) == ids[i]) {
-                truths[i].taken = true;
-                truths[i].deadline = pg_get_int(rows, row, 1);
-                truths[i].holder = pg_get_int(rows, row, 2);
-            }
-        }
+    struct seat_truth *truths = arena_array(arena, count, sizeof *truths);
+    size_t wrong = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct seat_truth truth = {.seat = ids[i], .instead_of = redis_text_at(claims, 2 * i + 1)};
+        find_truth(rows, &truth);
+        /* A live hold's deadline differs by the moment between the two clocks' readings: that is in order. */
+        if (!truth.taken || truth.deadline == 0)
+            truths[wrong++] = truth;
     }
-    *corrected = (int64_t)lapsed->count;
-    return doorman_correct(sale, arena, schedule, 0, truths, lapsed->count, true);
+    *corrected = (int64_t)wrong;
+    return wrong ? doorman_correct(sale, arena, schedule, 0, truths, wrong) : OK;
 }

@@ -7,17 +7,19 @@
 /* What is true of one seat. deadline in ms; 0 when sold. */
 struct seat_truth {
     int64_t seat;
+    const char *instead_of; /* only this value of the doorman's is changed; NULL: see doorman_correct() */
     bool taken;
     int64_t deadline;
     int64_t holder;
 };
 
-/* Tells the doorman; claims that are not user's and have not lapsed stay. wait: it has happened when this returns. */
+/* Tells the doorman; without instead_of, claims that are not user's and have not lapsed stay. */
 enum error doorman_correct(struct sale *sale, struct arena *arena, int64_t schedule, int64_t user,
-                           const struct seat_truth *truths, size_t count, bool wait) MUST_CHECK;
+                           const struct seat_truth *truths, size_t count) MUST_CHECK;
 
-/* Asks PostgreSQL about every claim of the schedule that has lapsed, and corrects it: a claim whose payment was not
- * told to the doorman (a crash in between) is sold, all others are free. *corrected counts the claims. */
+/* Asks PostgreSQL about every claim of the schedule that has lapsed or is older than a few seconds, and corrects it:
+ * one whose payment was not told to the doorman (a crash in between) is sold, one that PostgreSQL does not know was cut
+ * off and is free. *corrected counts those. */
 enum error doorman_review(struct sale *sale, struct arena *arena, int64_t schedule, int64_t *corrected) MUST_CHECK;
 
 struct pg_rows;

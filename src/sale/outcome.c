@@ -11,6 +11,7 @@ enum error outcome_of_run(enum pg_end end)
     case PG_OK:
         return OK;
     case PG_UNAVAILABLE:
+    case PG_UNKNOWN:
         return E_UNAVAILABLE;
     default:
         return E_INTERNAL;

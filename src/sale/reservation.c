@@ -106,7 +106,7 @@ static void set_right(struct sale *sale, struct arena *arena, const struct pass 
                 truths[i] = known[k];
         }
     }
-    if (doorman_correct(sale, arena, schedule, pass->user, truths, count, true) != OK)
+    if (doorman_correct(sale, arena, schedule, pass->user, truths, count) != OK)
         log_warning("the doorman keeps a claim until it lapses schedule=%" PRId64, schedule);
 }
 
@@ -121,24 +121,34 @@ static const char *hash_text(struct arena *arena, const int64_t *seats, size_t c
     return text.data;
 }
 
-static enum error decide(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t schedule,
-                         const int64_t *seats, size_t count, const struct idempotency *idempotency,
-                         struct pg_rows **rows)
+/* A hold on its way. */
+struct attempt {
+    const struct pass *pass;
+    int64_t schedule;
+    const int64_t *seats;
+    size_t count;
+    struct idempotency *idempotency;
+    bool inherited; /* the claim is of an earlier request of the same user, perhaps one that was cut off */
+};
+
+static enum pg_end decide(struct sale *sale, struct arena *arena, const struct attempt *a, struct pg_rows **rows)
 {
     struct pg_params params = {.arena = arena};
-    bool keyed = idempotency->key != NULL;
-    pg_int(&params, pass->user);
-    pg_int(&params, schedule);
-    pg_ids(&params, seats, count);
+    bool keyed = a->idempotency->key != NULL;
+    idempotency_describe(a->idempotency, arena, "hold:%" PRId64 "%s", a->schedule,
+                         hash_text(arena, a->seats, a->count));
+    pg_int(&params, a->pass->user);
+    pg_int(&params, a->schedule);
+    pg_ids(&params, a->seats, a->count);
     pg_int(&params, sale->config->hold_ttl);
     pg_int(&params, sale->config->seat_limit);
-    pg_text(&params, idempotency->key);
-    pg_hex(&params, keyed ? idempotency->hash : NULL, REQUEST_HASH_SIZE);
+    pg_text(&params, a->idempotency->key);
+    pg_hex(&params, keyed ? a->idempotency->hash : NULL, REQUEST_HASH_SIZE);
     enum pg_end end = pg_run(sale->pg, arena, STATEMENT_HOLD, &params, keyed, rows);
     /* Another hold of a seat was committed while this one ran: a second look tells which. */
     if (end == PG_CONFLICT)
         end = pg_run(sale->pg, arena, STATEMENT_HOLD, &params, keyed, rows);
-    return end == PG_CONFLICT ? E_UNAVAILABLE : outcome_of_run(end);
+    return end == PG_CONFLICT ? PG_UNAVAILABLE : end;
 }
 
 /* The truth after a hold was made under a claim that is older than it. */
@@ -151,15 +161,46 @@ static const char *own_truth(struct arena *arena, const int64_t *seats, size_t c
     return text.data;
 }
 
+/* PostgreSQL's part: the outcome, and the doorman put right where it is not what he was told. */
+static enum error hold_in_truth(struct sale *sale, struct arena *arena, const struct attempt *a,
+                                struct reservation *reservation, bool *replayed, struct refusal *refusal)
+{
+    enum { OUTCOME, ID, TOTAL, RESERVED, EXPIRES, TICKETS, TAKEN };
+    struct pg_rows *rows;
+    enum pg_end end = decide(sale, arena, a, &rows);
+    if (end != PG_OK) {
+        /* When nobody knows whether the seats are held now, the claim stays until it is reviewed or lapses. */
+        if (end == PG_UNAVAILABLE && !a->inherited)
+            set_right(sale, arena, a->pass, a->schedule, a->seats, a->count, "", refusal);
+        return outcome_of_run(end);
+    }
+    const char *taken = pg_get(rows, 0, TAKEN);
+    enum error error = outcome_of_function(pg_get(rows, 0, OUTCOME), replayed);
+    if (error == OK && !*replayed && a->inherited)
+        taken = own_truth(arena, a->seats, a->count, pg_get_int(rows, 0, EXPIRES) / 1000, a->pass->user);
+    if ((error != OK || *replayed || a->inherited) && error != E_IDEMPOTENCY_KEY_IN_USE)
+        set_right(sale, arena, a->pass, a->schedule, a->seats, a->count, taken, refusal);
+    if (error != OK)
+        return error;
+    *reservation = (struct reservation){
+        .id = pg_get_int(rows, 0, ID),
+        .schedule_id = a->schedule,
+        .status = "held",
+        .total_price = pg_get_int(rows, 0, TOTAL),
+        .reserved_at = pg_get_int(rows, 0, RESERVED),
+        .expires_at = pg_get_int(rows, 0, EXPIRES),
+        .tickets = pg_get(rows, 0, TICKETS),
+    };
+    reservation->expires_in_seconds = (reservation->expires_at - reservation->reserved_at + 999999) / 1000000;
+    return OK;
+}
+
 enum error reservation_hold(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t schedule,
                             const int64_t *seats, size_t count, struct idempotency *idempotency,
                             struct reservation *reservation, bool *replayed, struct refusal *refusal)
 {
-    enum { OUTCOME, ID, TOTAL, RESERVED, EXPIRES, TICKETS, TAKEN };
+    struct attempt a = {pass, schedule, seats, count, idempotency, false};
     struct redis_value *reply;
-    struct pg_rows *rows;
-    bool inherited = false; /* the claim is of an earlier request of the same user, perhaps one that was cut off */
-
     enum error error = claim_from_doorman(sale, arena, pass, schedule, seats, count, &reply);
     if (error == OK)
         error = queue_gate_verdict(sale, reply, refusal);
@@ -169,40 +210,14 @@ enum error reservation_hold(struct sale *sale, struct arena *arena, const struct
         bool own = read_taken(arena, reply, refusal);
         if (!own || !idempotency->key)
             return E_SEAT_UNAVAILABLE;
-        inherited = true;
+        a.inherited = true;
     }
-
-    idempotency_describe(idempotency, arena, "hold:%" PRId64 "%s", schedule, hash_text(arena, seats, count));
-    error = decide(sale, arena, pass, schedule, seats, count, idempotency, &rows);
-    const char *taken = "", *outcome = "";
-    if (error == OK) {
-        outcome = pg_get(rows, 0, OUTCOME);
-        taken = pg_get(rows, 0, TAKEN);
-        if (inherited && *taken == '\0' && strcmp(outcome, "created") == 0)
-            taken = own_truth(arena, seats, count, pg_get_int(rows, 0, EXPIRES) / 1000, pass->user);
-        error = outcome_of_function(outcome, replayed);
-    }
-    /* When the outcome is not known the claim stays: the seats may be held. It lapses by itself. */
-    if (*outcome && (error != OK || *replayed || inherited) && error != E_IDEMPOTENCY_KEY_IN_USE)
-        set_right(sale, arena, pass, schedule, seats, count, taken, refusal);
+    error = hold_in_truth(sale, arena, &a, reservation, replayed, refusal);
     if (error == E_INVALID_REQUEST) {
         refusal->field = "seat_ids";
         refusal->message = "must all belong to the schedule";
     }
-    if (error != OK)
-        return error;
-
-    *reservation = (struct reservation){
-        .id = pg_get_int(rows, 0, ID),
-        .schedule_id = schedule,
-        .status = "held",
-        .total_price = pg_get_int(rows, 0, TOTAL),
-        .reserved_at = pg_get_int(rows, 0, RESERVED),
-        .expires_at = pg_get_int(rows, 0, EXPIRES),
-        .tickets = pg_get(rows, 0, TICKETS),
-    };
-    reservation->expires_in_seconds = (reservation->expires_at - reservation->reserved_at + 999999) / 1000000;
-    return OK;
+    return error;
 }
 
 enum error reservation_cancel(struct sale *sale, struct arena *arena, int64_t user, int64_t id)
@@ -225,7 +240,7 @@ enum error reservation_cancel(struct sale *sale, struct arena *arena, int64_t us
     for (size_t i = 0; i < count; i++)
         truths[i].seat = ids[i];
     /* It is cancelled whether or not the doorman can be told just now. */
-    if (doorman_correct(sale, arena, schedule, user, truths, count, true) != OK)
+    if (doorman_correct(sale, arena, schedule, user, truths, count) != OK)
         log_warning("the doorman keeps a cancelled hold until it lapses schedule=%" PRId64, schedule);
     return OK;
 }

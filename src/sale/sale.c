@@ -13,22 +13,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct sale *sale_open(const struct config *config, char *message)
+struct sale *sale_open_without_key(const struct config *config)
 {
-    struct token_key *key = token_key_read(config->queue_key_file, message);
-    if (!key)
-        return NULL;
     struct sale *sale = calloc(1, sizeof *sale);
     if (!sale) {
         log_error("out of memory");
         abort();
     }
     sale->config = config;
-    sale->key = key;
     sale->pg = pg_new(config->database, config->statement_timeout, config->lock_timeout);
     sale->redis = redis_new(config->redis, config->redis_timeout);
     redis_on_connect(sale->redis, restore_on_connect, sale);
     sale->halls = hall_cache_new();
+    return sale;
+}
+
+struct sale *sale_open(const struct config *config, char *message)
+{
+    struct token_key *key = token_key_read(config->queue_key_file, message);
+    if (!key)
+        return NULL;
+    struct sale *sale = sale_open_without_key(config);
+    sale->key = key;
     return sale;
 }
 

@@ -28,6 +28,9 @@ struct sale {
 
 /* Reads queue_key_file. NULL with a sentence for the operator in message (CONFIG_MESSAGE_SIZE). */
 struct sale *sale_open(const struct config *config, char *message) __attribute__((warn_unused_result));
+/* The same for programs that neither make nor read tokens: the scheduler and the operator's, which then need no access
+ * to the secret. key is NULL. */
+struct sale *sale_open_without_key(const struct config *config) __attribute__((returns_nonnull));
 void sale_close(struct sale *sale);
 
 /* Reads answers that nobody waited for, and sends again what was lost. */

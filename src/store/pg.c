@@ -265,10 +265,9 @@ static enum pg_end run_once(struct pg *pg, enum statement statement, const struc
     const char *name = statements[statement].name;
     *lost = *again = false;
     crash_point("before", name);
-    if (!PQsendQueryPrepared(pg->connection, statements[statement].name, params->count, params->values, NULL, NULL,
-                             0)) {
+    if (!PQsendQueryPrepared(pg->connection, name, params->count, params->values, NULL, NULL, 0)) {
         *lost = true;
-        return PG_UNAVAILABLE;
+        return PG_UNKNOWN;
     }
     crash_point("sent", name);
     *result = take_result(pg, pg->statement_timeout_ms);
@@ -284,7 +283,9 @@ static enum pg_end run_once(struct pg *pg, enum statement statement, const struc
         return PG_CONFLICT;
     log_warning("postgresql refused %s sqlstate=%s error=\"%s\"", statements[statement].name, *state ? state : "-",
                 one_line(PQerrorMessage(pg->connection)));
-    return *lost || *again || is_any_of(state, busy) ? PG_UNAVAILABLE : PG_FAILED;
+    if (*lost)
+        return PG_UNKNOWN;
+    return *again || is_any_of(state, busy) ? PG_UNAVAILABLE : PG_FAILED;
 }
 
 static void clear_result(void *result)
@@ -301,15 +302,16 @@ static void pause_with_jitter(void)
 enum pg_end pg_run(struct pg *pg, struct arena *arena, enum statement statement, const struct pg_params *params,
                    bool twice, struct pg_rows **rows)
 {
+    enum pg_end without_connection = PG_UNAVAILABLE;
     for (int attempt = 0;; attempt++) {
         PGresult *result = NULL;
         bool lost, again;
         if (!connect_pg(pg))
-            return PG_UNAVAILABLE;
+            return without_connection;
         if (!pg->prepared && !prepare_all(pg)) {
             disconnect(pg);
             pg->closed_until = clock_monotonic() + BREAK_US;
-            return PG_UNAVAILABLE;
+            return without_connection;
         }
         int64_t started = clock_monotonic();
         enum pg_end end = run_once(pg, statement, params, &result, &lost, &again);
@@ -327,6 +329,7 @@ enum pg_end pg_run(struct pg *pg, struct arena *arena, enum statement statement,
         bool repeat = again || (lost && !timed_out && (twice || statements[statement].twice));
         if (!repeat || attempt > 0)
             return end;
+        without_connection = end;
         if (again)
             pause_with_jitter();
     }

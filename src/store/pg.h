@@ -44,7 +44,9 @@ int64_t pg_get_int(const struct pg_rows *rows, size_t row, int column); /* 0 for
 /* How a run ended. */
 enum pg_end {
     PG_OK,
-    PG_UNAVAILABLE, /* no connection, a timeout, or a conflict that repeating did not solve: try later */
+    PG_UNAVAILABLE, /* nothing was done: no connection, a timeout, or a conflict that repeating did not solve; try later
+                     */
+    PG_UNKNOWN,     /* the connection was lost before the answer: it may have been done */
     PG_CONFLICT,    /* 23505: a unique constraint decided against it */
     PG_FAILED,      /* anything else: our fault, logged */
 };

@@ -26,7 +26,7 @@
     ROW(SETTLE,       "settle",       true)  \
     ROW(SEATS,        "seats",        true)  \
     ROW(SEATS_LOAD,   "seats_load",   true)  \
-    ROW(SEATS_LAPSED, "seats_lapsed", true)  \
+    ROW(SEATS_DOUBTFUL, "seats_doubtful", true) \
     ROW(CACHE_CLAIM,  "cache_claim",  false) \
     ROW(CACHE_FILL,   "cache_fill",   true)  \
     ROW(CACHE_TOUCH,  "cache_touch",  true)

@@ -53,7 +53,8 @@
     ROW(SEATS_TAKEN, true,                                                                                               \
         "SELECT t.seat_id, CASE r.status WHEN 'paid' THEN 0 ELSE usher_us(r.expires_at) / 1000 END, r.user_id"           \
         " FROM reservation_ticket t JOIN reservation r ON r.id = t.reservation_id, (SELECT usher_clock() AS now) AS c"   \
-        " WHERE t.schedule_id = $1 AND t.seat_id = ANY ($2::bigint[]) AND " TICKET_IS_LIVE)                              \
+        " WHERE t.schedule_id = $1 AND t.seat_id = ANY ($2::bigint[]) AND " TICKET_IS_LIVE                               \
+        " ORDER BY t.seat_id")                                                                                           \
     /* -> ids of the schedules that are or were just on sale */                                                          \
     ROW(SCHEDULES_ON_SALE, true,                                                                                         \
         "SELECT id FROM concert_schedule, (SELECT usher_clock() AS now) AS c"                                            \

@@ -1,5 +1,5 @@
-/* floor: what a request costs at least. A pre-forked libfcgi program that accepts as usher-server does, makes the Redis and
- * SQL round trips of the operation and answers with as many bytes; no identity, no routes, no log, no retries.
+/* floor: what a request costs at least. A pre-forked libfcgi program that accepts as usher-server does, makes the Redis
+ * and SQL round trips of the operation and answers with as many bytes; no identity, no routes, no log, no retries.
  *
  * REQUEST_URI is /floor/OPERATION/NUMBER[/NUMBER...]: poll issue page seats refused hold pay charge. */
 #include <errno.h>
@@ -20,10 +20,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { NUMBERS = 4, BODY_MAX = 1 << 20, SHA1_TEXT = 41, SCRIPT_MAX = 4096 };
+enum { NUMBERS = 4, BODIES = 4, BODY_MAX = 1 << 20, SHA1_TEXT = 41 };
 
 struct settings {
-    const char *socket, *redis, *database, *scripts, *seats;
+    const char *socket, *redis, *database, *scripts, *folder;
     int workers;
 };
 
@@ -35,12 +35,19 @@ struct script {
 enum { SCRIPT_ISSUE, SCRIPT_HOLD, SCRIPT_GATE, SCRIPTS };
 static struct script scripts[SCRIPTS] = {{.name = "issue"}, {.name = "hold"}, {.name = "gate"}};
 
+/* What usher has said of a schedule's seats. */
+struct body {
+    long long schedule;
+    char *text;
+    int length;
+};
+
 struct floor {
     FCGX_Request request;
     redisContext *redis;
     PGconn *pg;
-    char *seats; /* the body of the seats' list */
-    int seats_length;
+    const char *folder; /* of the bodies */
+    struct body bodies[BODIES];
     long long numbers[NUMBERS];
     char out[4096];
 };
@@ -141,7 +148,8 @@ static void poll_place(struct floor *floor)
     }
     answer(floor,
            JSON("200 OK") "Retry-After: 60\r\nContent-Length: 218\r\n\r\n"
-                          "{\"token\":\"0123456789012345678901\",\"status\":\"waiting\",\"ticket\":%06lld,\"position\":%06lld,"
+                          "{\"token\":\"0123456789012345678901\",\"status\":\"waiting\",\"ticket\":%06lld,\"position\":"
+                          "%06lld,"
                           "\"estimated_wait_seconds\":123456,\"poll_after_seconds\":60,"
                           "\"issued_at\":\"2026-01-01T00:00:00.000000Z\",\"active_until\":null}            \n",
            floor->numbers[0], rank);
@@ -194,13 +202,43 @@ static void page(struct floor *floor)
     freeReplyObject(body);
 }
 
+static char *read_file(const char *path, int *length)
+{
+    FILE *file = fopen(path, "re");
+    char *text = malloc(BODY_MAX);
+    if (!file || !text)
+        fail(path, strerror(errno));
+    *length = (int)fread(text, 1, BODY_MAX - 1, file);
+    text[*length] = '\0';
+    fclose(file);
+    return text;
+}
+
+/* From FOLDER/SCHEDULE.body, read once. */
+static const struct body *body_of(struct floor *floor, long long schedule)
+{
+    char path[4096];
+    struct body *body = floor->bodies;
+    while (body < floor->bodies + BODIES && body->schedule && body->schedule != schedule)
+        body++;
+    if (body == floor->bodies + BODIES)
+        fail("seats", "too many schedules");
+    if (!body->schedule) {
+        snprintf(path, sizeof path, "%s/%lld.body", floor->folder, schedule);
+        body->text = read_file(path, &body->length);
+        body->schedule = schedule;
+    }
+    return body;
+}
+
 static void seats(struct floor *floor)
 {
+    const struct body *body = body_of(floor, floor->numbers[1]);
     redisReply *score = redisCommand(floor->redis, "ZSCORE q:{main}:active %lld", floor->numbers[0]);
     if (!score || score->type != REDIS_REPLY_STRING)
         broken(floor, "not admitted");
     else
-        send_body(floor, floor->seats, floor->seats_length);
+        send_body(floor, body->text, body->length);
     freeReplyObject(score);
 }
 
@@ -239,10 +277,13 @@ static void hold(struct floor *floor)
     }
     answer(floor,
            JSON("201 Created") "Location: /v1/reservations/%08lld\r\nContent-Length: 305\r\n\r\n"
-                               "{\"id\":%08lld,\"schedule_id\":%08lld,\"status\":\"held\",\"total_price\":50000,\"currency\":\"KRW\","
-                               "\"reserved_at\":\"2026-01-01T00:00:00.000000Z\",\"expires_at\":\"2026-01-01T00:05:00.000000Z\","
+                               "{\"id\":%08lld,\"schedule_id\":%08lld,\"status\":\"held\",\"total_price\":50000,"
+                               "\"currency\":\"KRW\","
+                               "\"reserved_at\":\"2026-01-01T00:00:00.000000Z\",\"expires_at\":\"2026-01-01T00:05:00."
+                               "000000Z\","
                                "\"expires_in_seconds\":300,\"completed_at\":null,"
-                               "\"tickets\":[{\"id\":%08lld,\"seat_id\":%08lld,\"location\":\"A-1234\",\"price\":50000}]}  \n",
+                               "\"tickets\":[{\"id\":%08lld,\"seat_id\":%08lld,\"location\":\"A-1234\",\"price\":50000}"
+                               "]}  \n",
            id, id, floor->numbers[1], id, floor->numbers[2]);
 }
 
@@ -252,8 +293,7 @@ static void pay(struct floor *floor)
     long long none;
     snprintf(user, sizeof user, "%lld", floor->numbers[0]);
     const char *words[] = {"EVALSHA", scripts[SCRIPT_GATE].sha1, "1", "q:{main}:active", user};
-    long long balance =
-        run_redis(floor, 5, words, &none) == 1 ? run_sql(floor, "pay", 2, floor->numbers) : -1;
+    long long balance = run_redis(floor, 5, words, &none) == 1 ? run_sql(floor, "pay", 2, floor->numbers) : -1;
     if (balance < 0) {
         broken(floor, "no payment");
         return;
@@ -316,18 +356,6 @@ static void handle(struct floor *floor)
     broken(floor, "no such operation");
 }
 
-static char *read_file(const char *path, int *length)
-{
-    FILE *file = fopen(path, "re");
-    char *text = malloc(BODY_MAX);
-    if (!file || !text)
-        fail(path, strerror(errno));
-    *length = (int)fread(text, 1, BODY_MAX - 1, file);
-    text[*length] = '\0';
-    fclose(file);
-    return text;
-}
-
 static void load_script(struct floor *floor, const char *folder, struct script *script)
 {
     char path[4096];
@@ -363,7 +391,7 @@ static void open_stores(struct floor *floor, const struct settings *settings)
             fail(statements[i][1], PQerrorMessage(floor->pg));
         PQclear(result);
     }
-    floor->seats = read_file(settings->seats, &floor->seats_length);
+    floor->folder = settings->folder;
 }
 
 /* As usher-server: epoll with EXCLUSIVE, signals only while waiting. */
@@ -412,17 +440,34 @@ int main(int argc, char **argv)
     struct settings settings = {.workers = 2};
     for (int option; (option = getopt(argc, argv, "s:w:r:d:l:b:")) != -1;) {
         switch (option) {
-        case 's': settings.socket = optarg; break;
-        case 'w': settings.workers = (int)strtol(optarg, NULL, 10); break;
-        case 'r': settings.redis = optarg; break;
-        case 'd': settings.database = optarg; break;
-        case 'l': settings.scripts = optarg; break;
-        case 'b': settings.seats = optarg; break;
-        default: settings.socket = NULL; optind = argc; break;
+        case 's':
+            settings.socket = optarg;
+            break;
+        case 'w':
+            settings.workers = (int)strtol(optarg, NULL, 10);
+            break;
+        case 'r':
+            settings.redis = optarg;
+            break;
+        case 'd':
+            settings.database = optarg;
+            break;
+        case 'l':
+            settings.scripts = optarg;
+            break;
+        case 'b':
+            settings.folder = optarg;
+            break;
+        default:
+            settings.socket = NULL;
+            optind = argc;
+            break;
         }
     }
-    if (!settings.socket || !settings.redis || !settings.database || !settings.scripts || !settings.seats) {
-        fputs("Usage: floor -s SOCKET -w WORKERS -r REDIS-SOCKET -d DATABASE -l FOLDER-OF-SCRIPTS -b SEATS-BODY\n", stderr);
+    if (!settings.socket || !settings.redis || !settings.database || !settings.scripts || !settings.folder) {
+        fputs(
+            "Usage: floor -s SOCKET -w WORKERS -r REDIS-SOCKET -d DATABASE -l FOLDER-OF-SCRIPTS -b FOLDER-OF-BODIES\n",
+            stderr);
         return 64;
     }
     setenv("LIBFCGI_OS_CLOSE_POLL_TIMEOUT", "200", 0);

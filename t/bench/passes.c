@@ -1,5 +1,5 @@
-/* passes: identities for the bench, one a line: user, JWT and queue token, separated by tabs. The token's ticket number is
- * the user's number, as the bench puts them into the line.
+/* passes: identities for the bench, one a line: user, JWT and queue token, separated by tabs. The token's ticket number
+ * is the user's number, as the bench puts them into the line.
  *
  * Usage: passes JWT-KEY-FILE QUEUE-KEY-FILE FIRST COUNT */
 #include "api/jwt.h"

@@ -200,11 +200,11 @@ transaction:
     if
     :: atomic { k == 0 || key_lock[k] == 0 -> if :: k != 0 -> key_lock[k] = _pid + 1 :: else fi }
     :: k != 0 && key_lock[k] != 0 -> goto done /* 409 idempotency-key-in-use */
-    :: goto done                               /* dies */
+    :: true -> goto done                               /* dies */
     fi;
     if
     :: atomic { USER_LOCK_FREE(u) -> user_lock[u] = _pid + 1 }
-    :: goto dies
+    :: true -> goto dies
     fi;
 
     atomic { /* reads */
@@ -226,8 +226,8 @@ transaction:
         fi
     }
     if
-    :: goto dies
-    :: atomic { /* writes and commits */
+    :: true -> goto dies
+    :: atomic { true -> /* writes and commits */
         if
         :: lapsed != 0 && MAY_CLOSE(lapsed) -> r[lapsed].status = EXPIRED
         :: else -> lapsed = 0
@@ -266,7 +266,7 @@ decided:
         fi
     }
     if
-    :: goto done /* dies, or the answer is lost: the client may send it again */
+    :: true -> goto done /* dies, or the answer is lost: the client may send it again */
     :: fix -> correct(u, truth_owner, truth_sold)
     :: else
     fi;
@@ -287,17 +287,17 @@ proctype Pay(byte u; byte k)
         :: r[1].owner == u -> id = 1
         :: r[2].owner == u -> id = 2
         :: r[3].owner == u -> id = 3
-        :: goto done
+        :: true -> goto done
         fi
     }
     if
     :: atomic { key_lock[k] == 0 -> key_lock[k] = _pid + 1 }
     :: key_lock[k] != 0 -> goto done
-    :: goto done
+    :: true -> goto done
     fi;
     if
     :: atomic { USER_LOCK_FREE(u) -> user_lock[u] = _pid + 1 }
-    :: goto dies
+    :: true -> goto dies
     fi;
     atomic { /* reads */
         if
@@ -316,8 +316,8 @@ proctype Pay(byte u; byte k)
         fi
     }
     if
-    :: goto dies
-    :: atomic { /* writes and commits */
+    :: true -> goto dies
+    :: atomic { true -> /* writes and commits */
         if
         :: !MAY_PAY(id) -> unlock(u, k); goto done /* 410 or 409 */
         :: else ->
@@ -333,7 +333,7 @@ proctype Pay(byte u; byte k)
        }
     fi;
     if
-    :: goto done /* dies before settle.lua */
+    :: true -> goto done /* dies before settle.lua */
     :: d_step { claim = u; claim_sold = true; claim_over = false; r[id].told_paid = true }
     fi;
     goto done;
@@ -351,7 +351,7 @@ proctype Cancel(byte u)
         :: r[1].owner == u -> id = 1
         :: r[2].owner == u -> id = 2
         :: r[3].owner == u -> id = 3
-        :: goto done
+        :: true -> goto done
         fi
     }
     atomic { /* usher_cancel(): one conditional UPDATE */
@@ -362,11 +362,11 @@ proctype Cancel(byte u)
         fi
     }
     if
-    :: goto done
-    :: correct(u, FREED, false)
+    :: true -> goto done
+    :: true -> correct(u, FREED, false)
     fi;
     if
-    :: goto done
+    :: true -> goto done
     :: atomic { r[id].told_ended = true; check() }
     fi;
 done:
@@ -382,7 +382,7 @@ proctype Charge(byte u; byte k)
     fi;
     if
     :: atomic { USER_LOCK_FREE(u) -> user_lock[u] = _pid + 1 }
-    :: goto dies
+    :: true -> goto dies
     fi;
     atomic { /* reads */
         if
@@ -392,7 +392,7 @@ proctype Charge(byte u; byte k)
         money = balance[u]
     }
     if
-    :: goto dies
+    :: true -> goto dies
     :: atomic { /* writes and commits */
         balance[u] = money + 1;
         charges[u]++;

@@ -120,8 +120,8 @@ const char *office_text(struct office *office, const char *name)
 int64_t office_int(struct office *office, const char *name)
 {
     int64_t value = 0;
-    cr_assert_eq(json_get_int(office_body(office), name, INT64_MIN + 1, INT64_MAX, &value), JSON_FOUND, "%s in %s", name,
-                 office->reply.body.data);
+    cr_assert_eq(json_get_int(office_body(office), name, INT64_MIN + 1, INT64_MAX, &value), JSON_FOUND, "%s in %s",
+                 name, office->reply.body.data);
     return value;
 }
 

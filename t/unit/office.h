@@ -1,5 +1,5 @@
-/* office: the api as a worker has it, with keys of its own and no server behind it: neither PostgreSQL nor Redis answers.
- * For tests of everything that is decided before they are asked. */
+/* office: the api as a worker has it, with keys of its own and no server behind it: neither PostgreSQL nor Redis
+ * answers. For tests of everything that is decided before they are asked. */
 #ifndef USHER_T_UNIT_OFFICE_H
 #define USHER_T_UNIT_OFFICE_H
 

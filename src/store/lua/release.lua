@@ -1,17 +1,22 @@
 -- Corrects the doorman after PostgreSQL has decided. KEYS: 1 the schedule's seats.
--- ARGV: 2 user whose claims may be changed, 3... pairs: seat, truth ("deadline user", deadline 0 when sold; "" when free).
--- A claim that is not the user's and not lapsed stays: it belongs to a later request. Returns how many were changed.
+-- ARGV: 2 user whose claims may be changed, 3... groups of three: seat, the value that may be changed ("" for any claim of the
+-- user's, one that has lapsed, or none), truth ("deadline user", deadline 0 when sold; "" when free).
+-- Another claim stays: it belongs to a later request. Returns how many were changed.
 local at, user, changed = now(), ARGV[2], 0
-for i = 3, #ARGV, 2 do
+for i = 3, #ARGV, 3 do
   local value = redis.call('HGET', KEYS[1], ARGV[i])
   local deadline, holder = string.match(value or '', '^(%d+) (%d+)$')
-  if not value or holder == user or (deadline ~= '0' and tonumber(deadline) <= at) then
-    if ARGV[i + 1] == '' then
-      changed = changed + redis.call('HDEL', KEYS[1], ARGV[i])
-    elseif ARGV[i + 1] ~= value then
-      redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
-      changed = changed + 1
-    end
+  local ours
+  if ARGV[i + 1] ~= '' then
+    ours = value == ARGV[i + 1]
+  else
+    ours = not value or holder == user or (deadline ~= '0' and tonumber(deadline) <= at)
+  end
+  if ours and ARGV[i + 2] == '' then
+    changed = changed + redis.call('HDEL', KEYS[1], ARGV[i])
+  elseif ours and ARGV[i + 2] ~= value then
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 2])
+    changed = changed + 1
   end
 end
 if changed > 0 then redis.call('HINCRBY', KEYS[1], 'n', 1) end

@@ -10,7 +10,7 @@ use MIME::Base64 ();
 use Usher::Http;
 use Usher::Process;
 
-our @EXPORT = qw($LOGGING burst tally people without slowly traffic sql_race breaches);
+our @EXPORT = qw($LOGGING burst tally people without ruined slowly traffic sql_race breaches);
 
 # Settings of PostgreSQL that traffic() needs.
 our $LOGGING = "log_statement = 'all'\nlog_connections = on\nlog_line_prefix = '%u|'\n";
@@ -48,11 +48,14 @@ my $last_user = 1000;
 # n new users who are admitted: ({user, token}, ...).
 sub people ($usher, $n) {
     my @people = map { { user => ++$last_user } } 1 .. $n;
-    my @places = burst($usher, map { [ POST => '/v1/queue/tokens', user => $_->{user} ] } @people);
-    for my $i (0 .. $#people) {
-        $people[$i]{token} = ($places[$i]->json // {})->{token}
-            // die 'no place in the line: ' . $places[$i]->status . ' ' . $places[$i]->body . "\n";
-    }
+    Usher::Process::until_true(    # 503 while a worker makes sure that the line is complete
+        sub {
+            my @todo   = grep { !$_->{token} } @people;
+            my @places = burst($usher, map { [ POST => '/v1/queue/tokens', user => $_->{user} ] } @todo);
+            $todo[$_]{token} = ($places[$_]->json // {})->{token} for 0 .. $#todo;
+            return !grep { !$_->{token} } @people;
+        }
+    ) or die "not everybody got a place in the line\n";
     for (1 .. 50) {
         my ($status, $error) = $usher->scheduler('promote');
         die "usher-scheduler promote: exit $status\n$error" if $status != 0;
@@ -104,6 +107,19 @@ sub without ($usher, $guards, $code) {
 sub _restart ($usher) {
     $usher->stop_server;
     $usher->start_server;
+}
+
+# Runs the code while a constraint is gone (drop, and afterwards create, as SQL), then forgets all effects of all requests,
+# for what came in meanwhile would not be let back in.
+sub ruined ($usher, $drop, $create, $code) {
+    $usher->psql($drop);
+    $code->();
+    $usher->psql(
+        "SET session_replication_role = replica;
+        TRUNCATE idempotency_key, ledger, payment, reservation_ticket, reservation, asset, users; $create"
+    );
+    $usher->redis('DEL', $_) for $usher->redis('KEYS', 's:*');
+    return;
 }
 
 # Makes a SQL function of this database sleep before the first line that contains the text, so that what a race has to hit

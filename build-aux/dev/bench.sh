@@ -1,0 +1,153 @@
+# bench.sh: `dev bench`: a private stack of its own in build/bench, beside it the floor, and the measurements of t/bench.
+#
+# Sourced by dev, after stack.sh, whose functions it uses with another folder. BENCH_SECONDS is the length of a run (5),
+# BENCH_RUNS how many of them (3). USHER_<KEY> reaches the workers as in run; USHER_WORKERS also sets the floor's number.
+
+bench_usage() {
+    cat <<'HELP'
+Usage: ./dev bench [ROW ...]     usher beside its floor: queue poll issue concerts seats refused hold payment charge,
+                                 and seats50 keyed booking; all when none is named
+       ./dev bench cache         a page of concerts without cache, with it, and by cursor
+       ./dev bench locks         seat holds and charges under four ways of locking
+
+The table also goes to build/dev/bench.json. BENCH_SECONDS=5 and BENCH_RUNS=3 are the defaults. Nothing else should be busy.
+HELP
+}
+
+verb_bench() {
+    for bench_word; do
+        case $bench_word in
+        -h | --help)
+            bench_usage
+            return 0
+            ;;
+        -*) usage_error "bench does not know '$bench_word'." ;;
+        esac
+    done
+    for bench_word in "${BENCH_SECONDS:-5}" "${BENCH_RUNS:-3}"; do
+        case $bench_word in '' | *[!0-9]* | 0*) usage_error "BENCH_SECONDS and BENCH_RUNS must be whole numbers." ;; esac
+    done
+    case ${1-} in cache | locks) [ $# -eq 1 ] || usage_error "bench $1 goes alone." ;; esac
+    forget_postgres_environment
+    deps_need build run bench
+    PG=$(postgres_folder)
+    [ -n "$PG" ] || die "there is no PostgreSQL server in /usr/lib/postgresql"
+    build_release
+    build_make t/bench/floor t/bench/passes t/bench/locks >>"$BUILD/release.log" 2>&1 || build_failed
+    bench_stack
+    case ${1-} in
+    cache | locks) bench_run "$1.pl" ;;
+    *) bench_run rows.pl "$@" ;;
+    esac
+    bench_status=$?
+    bench_keep
+    stack_end_all
+    exit $bench_status
+}
+
+# The first free port from $1 on.
+bench_port() {
+    bench_free=$1
+    while port_taken "$bench_free"; do
+        bench_free=$((bench_free + 1))
+    done
+    echo "$bench_free"
+}
+
+bench_stack() {
+    LINK=$BUILD/bench
+    bench_lock
+    [ -z "$(stack_living)" ] || stack_end_all # of a bench that was killed
+    stack_folder no
+    mkdir "$RUN/work" && chmod 755 "$RUN/work"
+    BENCH_PORT=$(bench_port 18080)
+    BENCH_FLOOR_PORT=$(bench_port $((BENCH_PORT + 1)))
+    printf '%s\n' "URL='http://127.0.0.1:$BENCH_PORT'" "KEEP='no'" "BOOT='$(boot_id)'" >"$RUN/stack"
+    trap interrupted INT TERM HUP
+    stack_ignore_environment
+    stack_configure "$BENCH_PORT"
+    start_postgres
+    start_redis
+    load_data
+    bench_usher
+    start_nginx "http://127.0.0.1:$BENCH_PORT"
+    bench_floor
+}
+
+bench_lock() {
+    mkdir -p "$BUILD"
+    exec 9>>"$BUILD/bench.lock"
+    flock -n 9 || die "another './dev bench' is at work here"
+}
+
+# Without the scheduler: what a row measures must not be promoted or drained away meanwhile.
+bench_usher() {
+    step "Starting usher-server"
+    stack_spawn usher-server usher-server "$RUN/bin/usher-server" -c "$RUN/usher.conf"
+    await usher-server usher-server test -S "$RUN/server/usher.sock"
+    say "done"
+}
+
+bench_pid() { sed -n "s/^$1 \([0-9]*\) .*/\1/p" "$RUN/pids"; }
+
+bench_floor() {
+    step "Starting the floor"
+    install -m 755 "$BUILD/release/t/bench/floor" "$RUN/bin/" || fail "cannot copy the floor to $RUN/bin"
+    install -d -m 755 "$RUN/floor" && install -m 644 t/bench/floor/*.lua "$RUN/floor/" || fail "cannot copy the scripts"
+    owner_psql -d usher -f t/bench/floor.sql >"$RUN/logs/floor.sql.log" 2>&1 || fail "t/bench/floor.sql failed." floor.sql
+    BENCH_WORKERS=$(cat "/proc/$(bench_pid usher-server)/task/$(bench_pid usher-server)/children" | wc -w)
+    stack_spawn floor floor "$RUN/bin/floor" -s "$RUN/server/floor.sock" -w "$BENCH_WORKERS" -r "$RUN/redis/redis.sock" \
+        -d "host=$RUN/pg port=$PG_PORT dbname=usher user=usher" -l "$RUN/floor" -b "$RUN/work"
+    await floor floor test -S "$RUN/server/floor.sock"
+    # The same nginx, with a second server in front of the floor.
+    curl -s -o "$RUN/work/line" "http://127.0.0.1:$BENCH_PORT/v1/queue" || fail "usher does not answer"
+    sed -i '$d' "$RUN/nginx.conf"
+    bench_floor_server >>"$RUN/nginx.conf"
+    kill -HUP "$(bench_pid nginx)"
+    await nginx nginx curl -sf -o /dev/null "http://127.0.0.1:$BENCH_FLOOR_PORT/v1/queue"
+    say "done"
+}
+
+# Everything that the API's server has, with its locations' settings, and the floor behind it.
+bench_floor_server() {
+    cat <<NGINX
+    upstream floor {
+        server "unix:$RUN/server/floor.sock" max_fails=0;
+    }
+$(awk '/^    server \{/ { on = 1 } on && /^        (error_page|location|# )/ { exit } on' "$RUN/nginx.conf" |
+        sed "s/127.0.0.1:$BENCH_PORT/127.0.0.1:$BENCH_FLOOR_PORT/")
+        location = /v1/queue {
+            default_type application/json;
+$(grep -v '^ *#\|^$' nginx/snippets/usher-headers.conf)
+            add_header Cache-Control "public, max-age=1";
+            return 200 '$(cat "$RUN/work/line")';
+        }
+        location /floor/ {
+$(grep -hv '^ *#\|^$' nginx/snippets/usher-fastcgi.conf nginx/snippets/usher-params.conf)
+            fastcgi_ignore_client_abort on;
+            limit_req zone=usher_address burst=1000000 nodelay;
+            limit_req zone=usher_caller burst=1000000 nodelay;
+            fastcgi_pass floor;
+        }
+    }
+}
+NGINX
+}
+
+bench_run() {
+    bench_program=$1
+    shift
+    BENCH_RUN=$RUN BENCH_HERE=$SRC/t/bench BENCH_BUILD=$BUILD/release BENCH_PIDS=$RUN/pids \
+        BENCH_URL=http://127.0.0.1:$BENCH_PORT BENCH_FLOOR_URL=http://127.0.0.1:$BENCH_FLOOR_PORT \
+        BENCH_WORKERS=$BENCH_WORKERS perl "t/bench/$bench_program" "$@" 9>&-
+}
+
+# The results go to build/dev, which may be the running demo's folder; it is marked as `run` marks it.
+bench_keep() {
+    [ -e "$RUN/bench.json" ] || return 0
+    if [ ! -d "$BUILD/dev/." ]; then
+        rm -f "$BUILD/dev"
+        mkdir "$BUILD/dev" && : >"$BUILD/dev/$MARK"
+    fi
+    cp "$RUN/bench.json" "$BUILD/dev/bench.json" && say "Written: build/dev/bench.json"
+}

@@ -1,0 +1,2 @@
+/* locks: placeholder until written below. */
+int main(void) { return 0; }
