@@ -18,14 +18,18 @@ static const char usage[] =
     "  line                          show the waiting line\n"
     "  pause, resume                 stop and go on giving out places and admitting\n"
     "  evict                         throw away cached pages\n"
+    "  verify [--json] [--settle SECONDS]\n"
+    "                                check every invariant of the sale and the line, read-only, also while it runs;\n"
+    "                                exits with 0 when all hold, 1 when one is broken, 69 when it cannot be told\n"
     "  token USER [COUNT]            print JWTs for COUNT users from USER on, valid for a day (HS256 only)\n\n";
 
 static const struct {
     const char *name;
     command *run;
 } commands[] = {
-    {"migrate", command_migrate}, {"import", command_import}, {"concert", command_concert}, {"line", command_line},
-    {"pause", command_pause},     {"resume", command_resume}, {"evict", command_evict},     {"token", command_token},
+    {"migrate", command_migrate}, {"import", command_import}, {"concert", command_concert},
+    {"line", command_line},       {"pause", command_pause},   {"resume", command_resume},
+    {"evict", command_evict},     {"token", command_token},   {"verify", command_verify},
 };
 
 struct pg *command_owner(const struct command_call *call)

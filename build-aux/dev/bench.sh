@@ -114,7 +114,7 @@ bench_floor_server() {
     upstream floor {
         server "unix:$RUN/server/floor.sock" max_fails=0;
     }
-$(awk '/^    server \{/ { on = 1 } on && /^        (error_page|location|# )/ { exit } on' "$RUN/nginx.conf" |
+$(awk '/^    server \{/ { on = 1 } on && /^        (error_page|location)/ { exit } on' "$RUN/nginx.conf" |
         sed "s/127.0.0.1:$BENCH_PORT/127.0.0.1:$BENCH_FLOOR_PORT/")
         location = /v1/queue {
             default_type application/json;

@@ -25,6 +25,7 @@ curl              run    asks the stack whether it is ready
 clang             check  the second compiler that must have no warnings
 libcriterion-dev  check  unit tests
 perl              check  prove and the tests' harness
+mandoc            check  reads the manual pages
 openssl           check  keys for the identity tests
 systemd           check  systemd-analyze, for the units' tests
 wrk               bench  the load

@@ -17,9 +17,9 @@
     "  -V, --version          show the version and exit\n"
 // clang-format on
 
-/* Exit codes of all programs (a subset of sysexits): 0 done, 1 the work failed, 64 wrong usage, 78 wrong
- * configuration. */
-enum exit_code { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 64, EXIT_CONFIG = 78 };
+/* Exit codes of all programs (a subset of sysexits): 0 done, 1 the work failed, 64 wrong usage, 69 a server that
+ * is needed does not answer (usherctl verify), 78 wrong configuration. */
+enum exit_code { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 64, EXIT_UNAVAILABLE = 69, EXIT_CONFIG = 78 };
 
 /* Reads options and configuration (file, environment, -o) into config, opens the log at its level, and returns the
  * index of the first argument that is not an option. Prints and exits by itself for --help, --version, --print-config,

@@ -19,7 +19,7 @@ struct command_call {
 typedef int command(struct command_call *call);
 
 command command_migrate, command_import, command_concert, command_token, command_line, command_pause, command_resume,
-    command_evict;
+    command_evict, command_verify;
 
 /* A connection as the owner of the tables, without time limits. */
 struct pg *command_owner(const struct command_call *call);

@@ -12,7 +12,8 @@
 
 #include <string.h>
 
-enum { LINE_LOST = 9, BATCH = 5000, HISTORY_BATCH = 1000 };
+/* A batch keeps Redis busy for a few milliseconds. */
+enum { LINE_LOST = 9, BATCH = 1000, HISTORY_BATCH = 1000 };
 
 /* What STATEMENT_LINE_AFTER and STATEMENT_LINE_ENDED answer. */
 enum { TICKET, USER, STATE, ISSUED, ACTIVATED };

@@ -127,6 +127,15 @@ inline check()
 
 /* ---- locks: taken in this order by every function, let go with the transaction ---- */
 
+inline lock(u, k)
+{
+    user_lock[u] = _pid + 1;
+    if
+    :: k != 0 -> key_lock[k] = _pid + 1
+    :: else
+    fi
+}
+
 inline unlock(u, k)
 {
     if
@@ -153,17 +162,23 @@ inline correct(u, truth_owner, truth_sold)
     }
 }
 
-/* The seat's live reservation that is not past its deadline (usher_taken), and the one that is (v_lapsed). */
-inline look(taken, lapsed)
+/* The seat's live reservation that is not past its deadline, its owner and whether it is paid (usher_taken), and the one
+ * that has lapsed and is not closed (v_lapsed). */
+inline look(taken, lapsed, owner, sold)
 {
     d_step {
         taken = 0;
         lapsed = 0;
+        owner = 0;
+        sold = false;
         i = 1;
         do
         :: i <= made ->
             if
-            :: r[i].status == PAID || (r[i].status == HELD && !r[i].over) -> taken = i
+            :: r[i].status == PAID || (r[i].status == HELD && !r[i].over) ->
+                taken = i;
+                owner = r[i].owner;
+                sold = (r[i].status == PAID)
             :: r[i].status == HELD && r[i].over -> lapsed = i
             :: else
             fi;
@@ -178,8 +193,8 @@ inline look(taken, lapsed)
 
 proctype Hold(byte u; byte k)
 {
-    byte i, taken, lapsed, truth_owner;
-    bool inherited, truth_sold, again, fix;
+    byte i, taken, lapsed, owner;
+    bool inherited, sold, again, fix;
 
     atomic { /* hold.lua */
         if
@@ -197,36 +212,22 @@ proctype Hold(byte u; byte k)
     }
 
 transaction:
-    if
-    :: atomic { k == 0 || key_lock[k] == 0 -> if :: k != 0 -> key_lock[k] = _pid + 1 :: else fi }
-    :: k != 0 && key_lock[k] != 0 -> goto done /* 409 idempotency-key-in-use */
-    :: true -> goto done                               /* dies */
-    fi;
-    if
-    :: atomic { USER_LOCK_FREE(u) -> user_lock[u] = _pid + 1 }
-    :: true -> goto dies
-    fi;
-
-    atomic { /* reads */
+    atomic {
         if
-        :: k != 0 && key_of[k] != 0 -> /* replayed */
-            look(taken, lapsed);
-            fix = true;
-            unlock(u, k);
-            goto decided
-        :: else
+        :: k != 0 && key_lock[k] != 0 -> goto done /* 409 idempotency-key-in-use */
+        :: (k == 0 || key_lock[k] == 0) && USER_LOCK_FREE(u) -> lock(u, k)
         fi;
-        look(taken, lapsed);
+        look(taken, lapsed, owner, sold);
         if
-        :: taken != 0 -> /* 409 seat-unavailable */
+        :: (k != 0 && key_of[k] != 0) || taken != 0 -> /* replayed, or 409 seat-unavailable */
             fix = true;
             unlock(u, k);
             goto decided
         :: else
         fi
-    }
+    };
     if
-    :: true -> goto dies
+    :: atomic { true -> unlock(u, k); goto done } /* dies here, or earlier */
     :: atomic { true -> /* writes and commits */
         if
         :: lapsed != 0 && MAY_CLOSE(lapsed) -> r[lapsed].status = EXPIRED
@@ -248,6 +249,8 @@ transaction:
             r[made].status = HELD;
             r[made].owner = u;
             taken = made;
+            owner = u;
+            sold = false;
             effects[k] = effects[k] + (k != 0);
             fix = inherited;
             STORE_KEY_WITH_EFFECT(k, made);
@@ -259,71 +262,65 @@ transaction:
     STORE_KEY_LATER(k, taken);
 
 decided:
-    atomic {
-        if
-        :: taken != 0 -> truth_owner = r[taken].owner; truth_sold = (r[taken].status == PAID)
-        :: else
-        fi
-    }
     if
-    :: true -> goto done /* dies, or the answer is lost: the client may send it again */
-    :: fix -> correct(u, truth_owner, truth_sold)
-    :: else
+    :: true /* dies, or the answer is lost: the client may send it again */
+    :: fix -> correct(u, owner, sold)
     fi;
-    goto done;
-dies:
-    atomic { unlock(u, k) };
 done:
-    running--
+    atomic { i = 0; taken = 0; lapsed = 0; owner = 0; inherited = 0; sold = 0; again = 0; fix = 0; running-- }
+}
+
+/* Any reservation of this user, at any moment. */
+inline choose(u, id)
+{
+    if
+    :: r[1].owner == u -> id = 1
+    :: r[2].owner == u -> id = 2
+    :: r[3].owner == u -> id = 3
+    :: true -> goto done /* the user changes the mind */
+    fi
 }
 
 proctype Pay(byte u; byte k)
 {
-    byte id, money, was, keyed;
-    bool over;
+    byte id, money, was;
 
-    atomic { /* any reservation of this user, at any moment; or the user never pays */
+    atomic {
+        choose(u, id);
         if
-        :: r[1].owner == u -> id = 1
-        :: r[2].owner == u -> id = 2
-        :: r[3].owner == u -> id = 3
-        :: true -> goto done
-        fi
-    }
-    if
-    :: atomic { key_lock[k] == 0 -> key_lock[k] = _pid + 1 }
-    :: key_lock[k] != 0 -> goto done
-    :: true -> goto done
-    fi;
-    if
-    :: atomic { USER_LOCK_FREE(u) -> user_lock[u] = _pid + 1 }
-    :: true -> goto dies
-    fi;
-    atomic { /* reads */
-        if
-        :: key_of[k] != 0 && key_of[k] != id -> unlock(u, k); goto done /* 422 key-reused */
-        :: key_of[k] == id -> r[id].told_paid = true; unlock(u, k); check(); goto done /* replayed */
-        :: else
+        :: key_lock[k] != 0 -> goto done
+        :: key_lock[k] == 0 && USER_LOCK_FREE(u) -> lock(u, k)
         fi;
-        was = r[id].status;
-        over = r[id].over;
+        was = r[id].status; /* reads */
         money = balance[u];
         if
-        :: was == PAID -> r[id].told_paid = true; unlock(u, k); check(); goto done /* 409 already-paid */
-        :: was == EXPIRED || was == CANCELLED || over -> r[id].told_ended = true; unlock(u, k); check(); goto done
-        :: money < PRICE -> unlock(u, k); goto done /* 402 */
-        :: else
+        :: key_of[k] != 0 && key_of[k] != id -> unlock(u, k); goto done /* 422 key-reused */
+        :: key_of[k] == id || was == PAID -> /* replayed, or 409 already-paid */
+            r[id].told_paid = true;
+            unlock(u, k);
+            check();
+            goto done
+        :: key_of[k] == 0 && (was == EXPIRED || was == CANCELLED || r[id].over) ->
+            r[id].told_ended = true;
+            unlock(u, k);
+            check();
+            goto done
+        :: else ->
+            if
+            :: money < PRICE -> unlock(u, k); goto done /* 402 */
+            :: else
+            fi
         fi
-    }
+    };
     if
-    :: true -> goto dies
+    :: atomic { true -> unlock(u, k); goto done } /* dies here, or earlier */
     :: atomic { true -> /* writes and commits */
         if
         :: !MAY_PAY(id) -> unlock(u, k); goto done /* 410 or 409 */
         :: else ->
             r[id].status = PAID;
             r[id].payments++;
-            balance[u] = money - PRICE; /* the balance that was read: right because of the user's lock */
+            balance[u] = money - PRICE; /* of the balance that was read: right because of the user's lock */
             payments[u]++;
             effects[k]++;
             STORE_KEY_WITH_EFFECT(k, id);
@@ -333,67 +330,49 @@ proctype Pay(byte u; byte k)
        }
     fi;
     if
-    :: true -> goto done /* dies before settle.lua */
+    :: true /* dies before settle.lua */
     :: d_step { claim = u; claim_sold = true; claim_over = false; r[id].told_paid = true }
     fi;
-    goto done;
-dies:
-    atomic { unlock(u, k) };
 done:
-    running--
+    atomic { id = 0; money = 0; was = 0; running-- }
 }
 
 proctype Cancel(byte u)
 {
     byte id;
-    atomic {
-        if
-        :: r[1].owner == u -> id = 1
-        :: r[2].owner == u -> id = 2
-        :: r[3].owner == u -> id = 3
-        :: true -> goto done
-        fi
-    }
     atomic { /* usher_cancel(): one conditional UPDATE */
+        choose(u, id);
         if
         :: r[id].status == HELD -> r[id].status = CANCELLED; check()
         :: r[id].status == PAID -> goto done /* 409 already-paid */
         :: else -> r[id].told_ended = true; goto done
         fi
-    }
+    };
     if
-    :: true -> goto done
-    :: true -> correct(u, FREED, false)
-    fi;
-    if
-    :: true -> goto done
-    :: atomic { r[id].told_ended = true; check() }
+    :: true
+    :: atomic { true -> correct(u, FREED, false); r[id].told_ended = true; check() }
     fi;
 done:
-    running--
+    atomic { id = 0; running-- }
 }
 
 proctype Charge(byte u; byte k)
 {
     byte money;
-    if
-    :: atomic { key_lock[k] == 0 -> key_lock[k] = _pid + 1 }
-    :: key_lock[k] != 0 -> goto done
-    fi;
-    if
-    :: atomic { USER_LOCK_FREE(u) -> user_lock[u] = _pid + 1 }
-    :: true -> goto dies
-    fi;
-    atomic { /* reads */
+    atomic {
+        if
+        :: key_lock[k] != 0 -> goto done
+        :: key_lock[k] == 0 && USER_LOCK_FREE(u) -> lock(u, k)
+        fi;
         if
         :: key_of[k] != 0 -> unlock(u, k); goto done /* replayed */
         :: else
         fi;
         money = balance[u]
-    }
+    };
     if
-    :: true -> goto dies
-    :: atomic { /* writes and commits */
+    :: atomic { true -> unlock(u, k); goto done } /* dies here, or earlier */
+    :: atomic { true -> /* writes and commits */
         balance[u] = money + 1;
         charges[u]++;
         effects[k]++;
@@ -403,11 +382,8 @@ proctype Charge(byte u; byte k)
        }
     fi;
     STORE_KEY_LATER(k, 1);
-    goto done;
-dies:
-    atomic { unlock(u, k) };
 done:
-    running--
+    atomic { money = 0; running-- }
 }
 
 /* ---- the scheduler, time, and the loss of the doorman ---- */
@@ -438,22 +414,10 @@ inline expire(due)
 inline review(taken, lapsed, owner, sold)
 {
     if
-    :: claim && !claim_sold && claim_over ->
-        atomic {
-            look(taken, lapsed);
-            owner = 0;
-            sold = false;
-            if
-            :: taken != 0 -> owner = r[taken].owner; sold = (r[taken].status == PAID)
-            :: else
-            fi;
-            taken = 0;
-            lapsed = 0
-        };
+    :: atomic { claim && !claim_sold && claim_over -> look(taken, lapsed, owner, sold) };
         correct(0, owner, sold);
-        owner = 0;
-        sold = false
-    :: else
+        d_step { taken = 0; lapsed = 0; owner = 0; sold = false }
+    :: atomic { !(claim && !claim_sold && claim_over) -> skip }
     fi
 }
 
@@ -561,7 +525,7 @@ init
         expire(due);
         review(taken, lapsed, owner, sold);
         assert(r[1].status != HELD && r[2].status != HELD && r[3].status != HELD); /* the seat is free or sold */
-        look(taken, lapsed);
+        look(taken, lapsed, owner, sold);
         assert(taken == 0 || r[taken].status == PAID);
         assert(!(taken == 0 && TAKEN(claim)));              /* the doorman does not block a free seat for ever */
         assert(!(claim_sold && taken == 0));                /* nor calls it sold */

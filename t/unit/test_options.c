@@ -165,6 +165,18 @@ Test(options, print_config)
     expect_output("\nhold_ttl = 90s\n");
 }
 
+/* Whatever file and environment say: it is what a new file begins with. */
+Test(options, sample_config)
+{
+    setenv("USHER_SEAT_LIMIT", "3", 1);
+    cr_assert_eq(RUN("--sample-config", "-c", "/nonexistent"), EXIT_OK);
+    expect_output("# usher.conf: ");
+    expect_output("\n# Default: 4; from 1 to 100\nseat_limit = 4\n");
+    write_file(output);
+    cr_assert_eq(RUN("-c", path, "--print-config"), EXIT_OK);
+    expect_output("\nseat_limit = 3\n");
+}
+
 Test(options, wrong_usage)
 {
     write_file("");

@@ -1,0 +1,123 @@
+-- What usherctl verify looks at in PostgreSQL: one view for each invariant, empty while it holds, otherwise one row for each
+-- breach in words. Most of these states are impossible as long as the constraints of 001_schema.sql stand; here they are
+-- counted from the rows themselves, so that a lost constraint, a restored dump or a hand in the tables shows.
+--
+-- Written for a million reservations: hash joins and sorts over whole tables, nothing called for each row.
+
+CREATE VIEW verify_one_live_ticket AS
+SELECT format('seat %s: %s live tickets, %s to %s', seat_id, count(*), min(id), max(id)) AS breach
+FROM reservation_ticket WHERE reservation_status IN ('held', 'paid')
+GROUP BY seat_id HAVING count(*) > 1;
+
+CREATE VIEW verify_ticket_state AS
+SELECT format('ticket %s: %s in schedule %s, but reservation %s is %s in schedule %s and seat %s is in schedule %s', t.id,
+              t.reservation_status, t.schedule_id, t.reservation_id, coalesce(r.status::text, 'nowhere'), r.schedule_id,
+              t.seat_id, c.schedule_id) AS breach
+FROM reservation_ticket t
+LEFT JOIN reservation r ON r.id = t.reservation_id
+LEFT JOIN concert_seat c ON c.id = t.seat_id
+WHERE r.status IS DISTINCT FROM t.reservation_status OR r.schedule_id IS DISTINCT FROM t.schedule_id
+   OR c.schedule_id IS DISTINCT FROM t.schedule_id;
+
+CREATE VIEW verify_reservation_state AS
+SELECT format('reservation %s: %s, reserved %s, expires %s, completed %s, user %s', r.id, r.status, r.reserved_at,
+              r.expires_at, coalesce(r.completed_at::text, 'never'), coalesce(u.user_id::text, 'unknown')) AS breach
+FROM reservation r LEFT JOIN users u ON u.user_id = r.user_id
+WHERE (r.status = 'paid') <> (r.completed_at IS NOT NULL) OR r.completed_at >= r.expires_at
+   OR r.reserved_at >= r.expires_at OR u.user_id IS NULL;
+
+CREATE VIEW verify_reservation_total AS
+SELECT format('reservation %s: total %s, %s tickets of %s', r.id, r.total_price, coalesce(t.tickets, 0),
+              coalesce(t.price, 0)) AS breach
+FROM reservation r
+LEFT JOIN (SELECT reservation_id, count(*) AS tickets, sum(price) AS price FROM reservation_ticket GROUP BY reservation_id) t
+    ON t.reservation_id = r.id
+WHERE t.price IS DISTINCT FROM r.total_price;
+
+-- The reservation's own words and the payment's side by side; a reservation that was paid twice is one breach.
+CREATE VIEW verify_payment AS
+SELECT CASE
+           WHEN p.reservation_id IS NULL THEN format('reservation %s: paid without a payment', r.id)
+           WHEN r.id IS NULL THEN format('payment %s: reservation %s does not exist', p.first, p.reservation_id)
+           WHEN p.payments > 1 THEN format('reservation %s: %s payments, %s to %s', r.id, p.payments, p.first, p.last)
+           ELSE format('payment %s: %s by user %s, but reservation %s is %s, %s by user %s', p.first, p.price, p.user_id,
+                       r.id, r.status, r.total_price, r.user_id)
+       END AS breach
+FROM reservation r
+FULL JOIN (SELECT reservation_id, count(*) AS payments, min(id) AS first, max(id) AS last, min(user_id) AS user_id,
+                  min(price) AS price
+           FROM payment GROUP BY reservation_id) p ON p.reservation_id = r.id
+WHERE (coalesce(r.status, 'held') = 'paid') <> (p.reservation_id IS NOT NULL)
+   OR p.payments > 1 OR p.user_id <> r.user_id OR p.price <> r.total_price;
+
+CREATE VIEW verify_payment_entry AS
+SELECT CASE
+           WHEN l.payment_id IS NULL THEN format('payment %s: not in the ledger', p.id)
+           WHEN p.id IS NULL THEN format('ledger entry %s: payment %s does not exist', l.first, l.payment_id)
+           WHEN l.entries > 1 THEN format('payment %s: %s ledger entries, %s to %s', p.id, l.entries, l.first, l.last)
+           ELSE format('payment %s: %s by user %s, but ledger entry %s has %s by user %s', p.id, p.price, p.user_id,
+                       l.first, l.amount, l.user_id)
+       END AS breach
+FROM payment p
+FULL JOIN (SELECT coalesce(payment_id, -id) AS payment_id, count(*) AS entries, min(id) AS first, max(id) AS last,
+                  min(user_id) AS user_id, min(amount) AS amount
+           FROM ledger WHERE kind = 'payment' OR payment_id IS NOT NULL GROUP BY 1) l ON l.payment_id = p.id
+WHERE p.id IS NULL OR l.payment_id IS NULL OR l.entries > 1 OR l.user_id <> p.user_id OR l.amount <> p.price;
+
+CREATE VIEW verify_balance AS
+SELECT format('user %s: balance %s, ledger entries %s', coalesce(a.user_id, l.user_id),
+              coalesce(a.balance::text, 'missing'), coalesce(l.amount, 0)) AS breach
+FROM asset a
+FULL JOIN (SELECT user_id, sum(CASE kind WHEN 'charge' THEN amount ELSE -amount END) AS amount FROM ledger GROUP BY user_id) l
+    ON l.user_id = a.user_id
+WHERE a.user_id IS NULL OR a.balance IS DISTINCT FROM coalesce(l.amount, 0);
+
+CREATE VIEW verify_balance_not_negative AS
+SELECT format('user %s: balance %s', user_id, min(balance)) AS breach
+FROM (SELECT user_id, balance FROM asset WHERE balance < 0
+      UNION ALL
+      SELECT user_id, balance FROM ledger WHERE balance < 0) b
+GROUP BY user_id;
+
+CREATE VIEW verify_running_balance AS
+SELECT format('ledger entry %s: balance %s, but user %s''s entries make %s', id, balance, user_id, running) AS breach
+FROM (SELECT id, user_id, balance,
+             sum(CASE kind WHEN 'charge' THEN amount ELSE -amount END) OVER (PARTITION BY user_id ORDER BY id
+                 ROWS UNBOUNDED PRECEDING) AS running
+      FROM ledger) l
+WHERE balance IS DISTINCT FROM running;
+
+-- Every entry takes from the account that its kind says what it gives to the other, so that the whole sums to zero.
+CREATE VIEW verify_ledger_zero AS
+SELECT format('ledger entry %s: %s of %s from account %s to %s, user %s', id, kind, amount, debit, credit, user_id) AS breach
+FROM ledger
+WHERE (debit, credit) IS DISTINCT FROM (CASE kind WHEN 'charge' THEN 0 ELSE user_id END,
+                                        CASE kind WHEN 'charge' THEN user_id ELSE -1 END)
+   OR amount IS NULL OR amount < 0
+UNION ALL
+SELECT format('all entries: %s', sum(amount)) FROM ledger_entry HAVING sum(amount) <> 0;
+
+CREATE VIEW verify_idempotency AS
+SELECT format('user %s, key "%s" of %s: reservation %s, payment %s, charge %s', k.user_id,
+              regexp_replace(left(k.key, 40), '[^[:print:]]', '?', 'g'), k.created_at,
+              coalesce(k.reservation_id::text, 'none'), coalesce(k.payment_id::text, 'none'),
+              coalesce(k.charge_id::text, 'none')) AS breach
+FROM idempotency_key k
+LEFT JOIN reservation r ON r.id = k.reservation_id
+LEFT JOIN payment p ON p.id = k.payment_id
+LEFT JOIN ledger l ON l.id = k.charge_id
+WHERE num_nonnulls(k.reservation_id, k.payment_id, k.charge_id) <> 1
+   OR k.user_id IS DISTINCT FROM coalesce(r.user_id, p.user_id, l.user_id)
+   OR l.kind <> 'charge';
+
+CREATE VIEW verify_history_state AS
+SELECT format('ticket %s: user %s, %s, activated %s, deleted %s', id, user_id, status, coalesce(activated_at::text, 'never'),
+              coalesce(deleted_at::text, 'never')) AS breach
+FROM waiting_token
+WHERE (status IN ('used', 'expired', 'left')) <> (deleted_at IS NOT NULL)
+   OR status = 'active' AND activated_at IS NULL
+   OR status = 'waiting' AND activated_at IS NOT NULL
+UNION ALL
+SELECT format('user %s: %s live tickets, %s to %s', user_id, count(*), min(id), max(id))
+FROM waiting_token WHERE status IN ('waiting', 'active')
+GROUP BY user_id HAVING count(*) > 1;

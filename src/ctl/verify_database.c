@@ -1,0 +1,75 @@
+/* verify_database: the invariants that PostgreSQL can tell by itself, each a view of sql/008_verify.sql. */
+#include "ctl/verify.h"
+
+#include "store/pg.h"
+
+#include <string.h>
+
+/* Room for the hash tables of a million reservations, and no plan for rows that come one by one. */
+static const char begin[] = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
+                            "SET LOCAL work_mem = '256MB'; SET LOCAL jit = off;"
+                            "SET LOCAL lock_timeout = '5s'; SET LOCAL idle_in_transaction_session_timeout = 0";
+
+static const char *const views[INVARIANT_COUNT] = {
+#define VIEW_OF_PG(name)                          name
+#define VIEW_OF_LINE(name)                        NULL
+#define VIEW_OF_HALL(name)                        NULL
+#define INVARIANT_VIEW(symbol, where, name, says) [INVARIANT_##symbol] = VIEW_OF_##where(name),
+    INVARIANT_TABLE(INVARIANT_VIEW)
+#undef INVARIANT_VIEW
+};
+
+bool verify_query(struct verify *verify, struct arena *scratch, const char *sql, struct pg_rows **rows)
+{
+    const char *message = "";
+    if (pg_run_text(verify->pg, scratch, sql, rows, &message))
+        return true;
+    const char *hint = strstr(message, "does not exist") ? " (has usherctl migrate been run?)" : "";
+    return verify_trouble(verify, arena_printf(verify->arena, "%.*s%s", (int)strcspn(message, "\n"), message, hint));
+}
+
+bool verify_snapshot_begin(struct verify *verify)
+{
+    struct pg_rows *rows;
+    return verify_query(verify, verify->arena, begin, &rows);
+}
+
+void verify_snapshot_end(struct verify *verify)
+{
+    pg_end_transaction(verify->pg);
+}
+
+static const char *view_name(struct arena *arena, const char *name)
+{
+    char *view = arena_printf(arena, "verify_%s", name);
+    for (char *c = view; *c; c++)
+        *c = *c == '-' ? '_' : *c;
+    return view;
+}
+
+static bool count_breaches(struct verify *verify, struct arena *scratch, enum invariant invariant)
+{
+    struct pg_rows *rows;
+    const char *sql = arena_printf(scratch, "SELECT count(*) OVER (), breach FROM %s ORDER BY breach LIMIT %d",
+                                   view_name(scratch, views[invariant]), EXAMPLES);
+    if (!verify_query(verify, scratch, sql, &rows))
+        return false;
+    for (size_t row = 0; row < pg_count(rows); row++)
+        verify_breach(verify, invariant, "%s", pg_get(rows, row, 1));
+    struct finding *finding = &verify->findings[invariant];
+    finding->breaches = pg_count(rows) ? pg_get_int(rows, 0, 0) : 0;
+    finding->checked = true;
+    return true;
+}
+
+bool verify_database(struct verify *verify)
+{
+    struct arena *scratch = arena_new(4096);
+    bool good = true;
+    for (int i = 0; good && i < INVARIANT_COUNT; i++) {
+        good = !views[i] || count_breaches(verify, scratch, (enum invariant)i);
+        arena_reset(scratch);
+    }
+    arena_free(scratch);
+    return good;
+}

@@ -1,0 +1,109 @@
+#!/usr/bin/perl
+# The line survives the loss of Redis: everything (FLUSHALL), or the last second (an older append-only file). It comes back
+# from PostgreSQL by itself, in ticket order, once, whoever notices first.
+use v5.36;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use Usher::Check;
+use Usher::Process;
+use Usher::Stack;
+
+use constant CROWD => 100_000;
+
+my $usher = Usher::Stack->new(workers => 4, config => { promote_batch => 2, active_max => 2, claim_window => '1h' });
+
+sub position ($token) {
+    my $r = $usher->get('/v1/queue/tokens/me', token => $token);
+    return $r->status == 200 ? $r->json->{status} eq 'active' ? 'active' : $r->json->{position} : $r->status;
+}
+sub restored { scalar(() = $usher->server_log =~ /the line is complete again/g) }
+sub recorded { 0 + $usher->psql('SELECT count(*) FROM waiting_token') }
+
+# Two are let in, one waits; all of it is history.
+my @admitted = map { $usher->join_line($_) } 1, 2;
+$usher->scheduler('promote');
+my $waiting = $usher->join_line(3);
+$usher->scheduler('promote');
+is(recorded(), 3, 'the history knows all three');
+is(position($admitted[0]), 'active', 'the first is admitted');
+is(position($waiting), 1, 'the third waits');
+
+# The crowd behind them, as if it had joined and been recorded.
+$usher->psql(
+    q{INSERT INTO waiting_token (id, user_id, status, issued_at)
+    SELECT n, n + 1000, 'waiting', usher_clock() FROM generate_series(4, 3 + $1::int) n}, CROWD
+);
+
+subtest 'everything is lost under load' => sub {
+    my $before = restored();
+    $usher->redis('FLUSHALL');
+    my @answers = $usher->parallel([
+        (map { [ GET  => '/v1/queue/tokens/me', token => $waiting ] } 1 .. 10),
+        (map { [ GET  => '/v1/queue/tokens/me', token => $admitted[1] ] } 1 .. 10),
+        (map { [ POST => '/v1/queue/tokens',    user  => 3 ] } 1 .. 5),
+    ]);
+    my @bad = grep { $_->status != 200 && $_->status != 503 } @answers;
+    is_deeply([ map { $_->status } @bad ], [], 'nobody is denied: the right answer, or 503 until it is known again');
+    is(scalar(grep { $_->status == 503 && !$_->header('Retry-After') } @answers), 0, 'each 503 says when to come again');
+    Usher::Process::until_true(sub { position($waiting) ne '503' }, 20);
+    is(restored() - $before, 1, 'one of them restored the line, the others did not');
+    is(position($_), 'active', 'who was active still is') for @admitted;
+    is(position($waiting), 1, 'who waited has the place of before');
+    is($usher->redis('ZCARD', 'q:{main}:waiting'), CROWD + 1, 'the whole crowd is back');
+    my @order = $usher->redis('ZRANGE', 'q:{main}:waiting', 0, -1, 'WITHSCORES');
+    my @wrong = grep { $order[ 2 * $_ ] != ($_ ? $order[ 2 * $_ + 1 ] + 1000 : 3) || $order[ 2 * $_ + 1 ] != $_ + 3 } 0 .. CROWD;
+    is_deeply(\@wrong, [], 'in ticket order');
+    my $r = $usher->post('/v1/queue/tokens', user => 500_000);
+    is($r->status, 201, 'the next one gets a place');
+    is($r->json->{ticket}, CROWD + 4, 'with the next number');
+    is($r->json->{position}, CROWD + 2, 'at the end');
+    $r = $usher->post('/v1/queue/tokens', user => 3);
+    is($r->json->{token}, $waiting, 'and the same token as ever for who has one');
+};
+
+subtest 'the scheduler notices, too' => sub {
+    $usher->stop_server;
+    $usher->scheduler('promote');    # writes the newest history
+    $usher->redis('FLUSHALL');
+    my ($status, $log) = $usher->scheduler('promote');
+    is($status, 0, 'promote does its work');
+    like($log, qr/the line is complete again live=100004/, 'and restores the line first');
+    $usher->start_server;
+    is(position($waiting), 1, 'nobody was let in over the cap, nobody lost the place');
+};
+
+subtest 'Redis comes back with an older copy' => sub {
+    my $redis = $usher->{redis};
+    my $aof   = "$redis->{dir}/appendonlydir";
+    $usher->redis('BGREWRITEAOF');
+    Usher::Process::until_true(sub { join("\n", $usher->redis('INFO', 'persistence')) =~ /aof_rewrite_in_progress:0/ }, 30);
+    Usher::Process::must({}, 'cp', '-a', $aof, "$redis->{dir}/older");
+    my $late = $usher->join_line(600_000);
+    $usher->delete('/v1/queue/tokens/me', token => $admitted[0]);
+    $usher->scheduler('promote');    # the third is let in; all is recorded
+    is(position($waiting), 'active', 'the third was let in');
+    my ($last) = $usher->psql('SELECT max(id) FROM waiting_token');
+
+    $redis->{process}->kill;
+    Usher::Process::must({}, 'rm', '-rf', $aof);
+    Usher::Process::must({}, 'mv', "$redis->{dir}/older", $aof);
+    $redis->start;
+    Usher::Process::until_true(sub { position($waiting) ne '503' }, 20);
+    is(position($waiting), 'active', 'an admission is not taken back');
+    is(position($admitted[0]), 404, 'who had left does not come back');
+    is(position($admitted[1]), 'active', 'the other one is still in');
+    is(position($late), CROWD + 1, 'who joined after the copy was made has the place');
+    is($usher->post('/v1/queue/tokens', user => 700_000)->json->{ticket}, $last + 1, 'no ticket number is given twice');
+};
+
+subtest 'a line that is lost while PostgreSQL is away' => sub {
+    $usher->{postgres}->stop;
+    $usher->redis('FLUSHALL');
+    is(position($waiting), 503, 'nobody is told that the token is unknown');
+    is($usher->post('/v1/queue/tokens', user => 800_000)->status, 503, 'and nobody gets a number that another has');
+    $usher->{postgres}->start;
+    ok(Usher::Process::until_true(sub { position($waiting) eq 'active' }, 10), 'it comes back with PostgreSQL');
+};
+
+done_testing;
