@@ -27,6 +27,9 @@ static const char usage[] = "usher-scheduler [OPTION]... promote|expire\n"
                             "  expire     end tokens and unpaid holds whose time is over\n\n"
                             "Exits with 0 when the work is done or another scheduler is doing it.\n\n";
 
+/* How long the scheduler waits for Redis, at least. */
+enum { PATIENCE_MS = 2000 };
+
 enum { LAPSE_BATCH = 1000, HOLD_BATCH = 500, HISTORY_BATCH = 1000, KEY_BATCH = 1000 };
 
 /* Ticks in a period; a run lasts RUN_TICKS of them and leaves the rest for the next one to start in. */
@@ -185,6 +188,8 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
 
+    if (config.redis_timeout < PATIENCE_MS) /* nobody waits for this program's answers */
+        config.redis_timeout = PATIENCE_MS;
     struct run run = {.sale = sale_open_without_key(&config)};
     signal(SIGPIPE, SIG_IGN);
     sigemptyset(&run.stop);

@@ -22,7 +22,7 @@
     ROW(TEXT,   database,            "dbname=usher user=usher", 0, 0, NULL,                                                    \
         "PostgreSQL connection string of the workers and the scheduler. Several hosts are allowed.")                           \
     ROW(TEXT,   database_owner,      "dbname=usher user=usher_owner", 0, 0, NULL,                                              \
-        "Connection string of the owner of the tables: usherctl migrate, import and concert use it.")                            \
+        "Connection string of the owner of the tables: usherctl migrate, import, concert and verify use it.")                            \
     ROW(TIME,   statement_timeout,   "2s",              1,       60000,       NULL,                                            \
         "A statement that runs longer is cancelled and answered with 503.")                                                    \
     ROW(TIME,   lock_timeout,        "1s",              1,       60000,       NULL,                                            \

@@ -32,7 +32,7 @@ sub capture (@command) {
     open my $pipe, '-|', @command or fail("cannot run $command[0]: $!");
     local $/;
     my $text = <$pipe> // '';
-    close $pipe or fail("$command[0] failed: @command[-1]\n$text");
+    close $pipe or fail("$command[0] failed: $command[-1]\n$text");
     return $text;
 }
 
@@ -114,8 +114,8 @@ sub usage () {
     my $all = processes();
     my (%part, %sum);
     open my $file, '<', $ENV{BENCH_PIDS} or fail("$ENV{BENCH_PIDS}: $!");
-    while (<$file>) {
-        my ($name, $pid) = split;
+    while (my $line = <$file>) {
+        my ($name, $pid) = split " ", $line;
         $part{$pid} = lc $name;
     }
     for my $pid (keys %$all) {

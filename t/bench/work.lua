@@ -44,7 +44,6 @@ function init(args)
   exhausted = 0
   if name == "-" then
     wrk.method, wrk.path = method, path
-    wrk.init(args)
     return
   end
   local file = assert(io.open(name .. "." .. number))

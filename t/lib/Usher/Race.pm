@@ -57,7 +57,7 @@ sub people ($usher, $n) {
         }
     ) or die "not everybody got a place in the line\n";
     for (1 .. 50) {
-        my ($status, $error) = $usher->scheduler('promote');
+        my ($status, $error) = $usher->scheduler('-o', 'promote_batch=1000', '-o', 'promote_period=200ms', 'promote');
         die "usher-scheduler promote: exit $status\n$error" if $status != 0;
         return @people if ($usher->redis('ZCARD', 'q:{main}:waiting') // '') eq '0';
     }
