@@ -40,8 +40,8 @@ sub charge ($user, $amount, $key) {
 }
 
 sub balance  ($user)       { $usher->get('/v1/balance', user => $user)->json->{balance} }
-sub entries  ($user)       { 0 + $usher->psql('SELECT count(*) FROM ledger WHERE user_id = $1', $user) }
-sub payments ($one)        { 0 + $usher->psql('SELECT count(*) FROM payment WHERE reservation_id = $1', $one->{reservation}) }
+sub entries  ($user)       { 0 + query($usher, 'SELECT count(*) FROM ledger WHERE user_id = $1', $user) }
+sub payments ($one)        { 0 + query($usher, 'SELECT count(*) FROM payment WHERE reservation_id = $1', $one->{reservation}) }
 sub replayed (@r)          { scalar grep { $_->header('Idempotent-Replayed') } @r }
 sub bodies   (@r)          { scalar uniq map { $_->body } @r }
 sub with_status ($s, @r)   { grep { $_->status == $s } @r }
@@ -49,12 +49,12 @@ sub with_status ($s, @r)   { grep { $_->status == $s } @r }
 # Neither a lock on the user nor one on the key.
 sub without_locks ($code) {
     without($usher, ['user-lock'], sub {
-        my $lock = $usher->psql(q{SELECT translate(encode(convert_to(pg_get_functiondef('usher_lock_key'::regproc), 'UTF8'),
+        my $lock = query($usher, q{SELECT translate(encode(convert_to(pg_get_functiondef('usher_lock_key'::regproc), 'UTF8'),
             'base64'), E'\n', '')});
-        $usher->psql(q{CREATE OR REPLACE FUNCTION usher_lock_key(p_user bigint, p_key text) RETURNS boolean
+        query($usher, q{CREATE OR REPLACE FUNCTION usher_lock_key(p_user bigint, p_key text) RETURNS boolean
             LANGUAGE plpgsql VOLATILE AS 'BEGIN RETURN true; END'});
         $code->();
-        $usher->psql(MIME::Base64::decode($lock));
+        query($usher, MIME::Base64::decode($lock));
     });
 }
 
@@ -122,8 +122,10 @@ subtest '20 charges at once' => sub {
         my ($off) = $race->();
         ok(balance($user) != 2210 || $off->{201} != 20, 'money is lost without the lock (guard off: user-lock)');
         like(join('; ', breaches($usher)), qr/^user $user has \d+, the ledger says \d+/m, 'and the books say so');
-        $usher->psql(
-            'UPDATE asset SET balance = (SELECT sum(amount) FROM ledger WHERE user_id = $1) WHERE user_id = $1', $user);
+        query(
+            $usher,
+            'UPDATE asset SET balance = (SELECT sum(amount) FROM ledger WHERE user_id = $1) WHERE user_id = $1', $user
+        );
     });
 };
 
@@ -170,7 +172,7 @@ subtest 'cancel against pay' => sub {
             $pairs{ join ' + ', sort map { (keys %{ tally($_) })[0] } $pay, $cancel }++;
         }
         my $ids  = join ',', map { $_->{reservation} } @buyers;
-        my $paid = $usher->psql("SELECT count(*) FROM reservation WHERE status = 'paid' AND id IN ($ids)");
+        my $paid = query($usher, "SELECT count(*) FROM reservation WHERE status = 'paid' AND id IN ($ids)");
         return (\%pairs, $paid);
     };
     my ($pairs, $paid) = $race->();

@@ -17,7 +17,7 @@ my $usher = Usher::Stack->new(
 my ($concert) = $usher->concerts(1);
 my ($schedule, @seats) = $usher->schedule($concert, seats => 200);
 my @people = people($usher, 60);
-my $index  = $usher->psql(q{SELECT indexdef FROM pg_indexes WHERE indexname = 'one_live_ticket_for_a_seat'});
+my $index  = query($usher, q{SELECT indexdef FROM pg_indexes WHERE indexname = 'one_live_ticket_for_a_seat'});
 
 # Between looking at the seats and taking them.
 slowly($usher, 'usher_hold', 'v_until :=', 0.02);
@@ -35,7 +35,8 @@ sub without_index ($code) { ruined($usher, 'DROP INDEX one_live_ticket_for_a_sea
 
 sub live_seats (@of) {
     my $list = join ',', @of;
-    return sum0 $usher->psql(
+    return sum0 query(
+        $usher,
         "SELECT count(*) FROM reservation_ticket WHERE seat_id IN ($list) AND reservation_status IN ('held', 'paid')");
 }
 
@@ -79,7 +80,8 @@ subtest 'overlapping wishes: all seats or none' => sub {
         my @wishes = map { my $i = $_; [ map { $hall[ ($i + $_) % $n ] } 0 .. 2 ] } 0 .. 2 * $n - 1;
         my @r      = burst($usher, map { wish($people[$_], shuffle @{ $wishes[$_] }) } 0 .. $#wishes);
         my @won    = map { $_->json } grep { $_->status == 201 } @r;
-        my $whole  = $usher->psql(
+        my $whole  = query(
+            $usher,
             'SELECT count(*) FROM (SELECT FROM reservation r JOIN reservation_ticket t ON t.reservation_id = r.id WHERE r.id IN ('
                 . join(',', 0, map { $_->{id} } @won) . ') GROUP BY r.id HAVING count(*) = 3) AS whole');
         return { tally => tally(@r), won => \@won, whole => $whole, live => live_seats(@hall) };
@@ -96,7 +98,8 @@ subtest 'overlapping wishes: all seats or none' => sub {
     is_deeply(
         [ sort @claim ],
         [
-            sort $usher->psql(
+            sort { $a cmp $b } query(
+                $usher,
                 q{SELECT 's:{main}:' || t.schedule_id || ':seats ' || seat_id || ' held ' || user_id
                   FROM reservation_ticket t JOIN reservation r ON r.id = t.reservation_id WHERE r.status = 'held'
                   AND seat_id BETWEEN $1 AND $2}, $hall[0], $hall[-1]
@@ -173,7 +176,7 @@ subtest 'Redis loses everything' => sub {
         } 0 .. 4
     );
     is_deeply(tally(@paid), { 201 => 5 }, 'five of them are paid');
-    $usher->redis('FLUSHALL');
+    ask($usher, 'FLUSHALL');
     my @r;
     for (1 .. 5) {    # the first answers may be 503 while the line is restored
         @r = burst($usher, map { wish($people[ 20 + $_ ], $hall[$_]) } 0 .. $#hall);

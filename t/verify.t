@@ -20,24 +20,26 @@ sub live_traffic {
     );
     my ($concert) = $usher->concerts(1);
     my @halls = map { [ $usher->schedule($concert, seats => 400) ] } 1 .. 2;
-    my $end   = time + 60;
+    $usher->admit(1);    # the line is there
+    my $end      = time + 120;
     my @children = (
         (map { my $n = $_; in_background(sub { customer($usher, $n, $end, @halls) }) } 1 .. 6),
         in_background(sub { clockwork($usher, $end, 'promote') }),
         in_background(sub { clockwork($usher, $end, 'expire') }),
     );
-    my @bad;
-    for (1 .. 10) {
+    my ($runs, $paid, $ended, @bad) = (0, 0, 0);
+    while (($runs < 10 || $paid < 20 || $ended < 20) && time < $end) {
         my ($status, $report) = verify($usher);
         push @bad, broken_ones($report) if $status != 0;
+        $runs++;
+        ($paid, $ended) = split /\|/, $usher->psql(q{SELECT count(*) FILTER (WHERE status = 'paid'),
+            count(*) FILTER (WHERE status IN ('cancelled', 'expired')) FROM reservation});
         sleep 0.2;
     }
-    my ($paid, $ended) = split /\|/, $usher->psql(q{SELECT count(*) FILTER (WHERE status = 'paid'),
-        count(*) FILTER (WHERE status IN ('cancelled', 'expired')) FROM reservation});
     kill TERM => @children;
     waitpid $_, 0 for @children;
-    ok($paid > 20 && $ended > 20, "traffic went on meanwhile: $paid paid, $ended cancelled or expired");
-    is_deeply(\@bad, [], 'ten verifications under live traffic, no false alarm');
+    ok($paid >= 20 && $ended >= 20, "traffic went on meanwhile: $paid paid, $ended cancelled or expired");
+    is_deeply(\@bad, [], "$runs verifications under live traffic, no false alarm");
     my ($status, $report) = verify($usher, '--settle', 5);
     is($status, 0, 'nor when it is quiet again') || diag(explain($report));
 }
@@ -61,7 +63,7 @@ sub clockwork ($usher, $end, $work) {
 sub customer ($usher, $n, $end, @halls) {
     srand $n;
     for (my $user = $n * 100_000; time < $end; $user++) {
-        my $token = $usher->join_line($user);
+        my $token = eval { $usher->join_line($user) } // next;
         if (rand() < 0.1) {
             $usher->delete('/v1/queue/tokens/me', token => $token);
             next;

@@ -15,9 +15,19 @@
  * and may also run beside the first. Deadlines pass in any order and at any moment: the doorman's and PostgreSQL's clocks
  * are not compared, so nothing here rests on their agreeing.
  *
- * Scenarios: default: two users, two keyed holds of the first (a request and its retry), pay, cancel, loss of the doorman.
- * -DMONEY: one user's wallet: two charges and two payments with one key each, beside cancel. -DENDLESS: for liveness.
- * NO_GUARD_x takes a guard out, and then the model must fail. */
+ * Scenarios, chosen with -D:
+ *   RETRIES  a keyed hold and its retry, a payment, somebody else's hold, expiry
+ *   LOSES    hold, payment, somebody else's hold, expiry, and the doorman's loss
+ *   CANCELS  a keyed hold and its retry, a cancellation, somebody else's hold, expiry
+ *   ENDS     a held seat at its end: payment and its retry, cancellation, expiry, somebody else's hold, all at once
+ *   MONEY    one wallet: payment and charge, each with its retry, and a cancellation
+ * With ENDLESS the scheduler and time never rest, for what must come about at last. NO_GUARD_x takes a guard out, and then
+ * the model must fail. */
+
+/* How many deadlines pass while requests are under way (all have passed at the end). */
+#ifndef PASSING
+#define PASSING 2
+#endif
 
 /* a reservation's status */
 #define NOTHING   0
@@ -34,9 +44,7 @@
 typedef reservation {
     byte status, owner;
     byte payments;      /* rows of payment */
-    bool over;          /* expires_at has passed */
-    bool told_paid;     /* somebody was answered 201 for a payment of it */
-    bool told_ended     /* somebody was answered 204 for cancelling it, or saw it expired */
+    bool over           /* expires_at has passed */
 };
 reservation r[RESERVATIONS + 1]; /* from 1 */
 byte made;                       /* so many of them exist */
@@ -116,9 +124,6 @@ inline check()
         assert((r[1].payments == 1) == (r[1].status == PAID) && r[1].payments <= 1);
         assert((r[2].payments == 1) == (r[2].status == PAID) && r[2].payments <= 1);
         assert((r[3].payments == 1) == (r[3].status == PAID) && r[3].payments <= 1);
-        assert(!(r[1].told_paid && r[1].status != PAID) && !(r[1].told_ended && r[1].status == PAID));
-        assert(!(r[2].told_paid && r[2].status != PAID) && !(r[2].told_ended && r[2].status == PAID));
-        assert(!(r[3].told_paid && r[3].status != PAID) && !(r[3].told_ended && r[3].status == PAID));
         assert(balance[1] + PRICE * payments[1] == START + charges[1]); /* no money lost or made */
         assert(balance[2] + PRICE * payments[2] == START + charges[2]);
         assert(effects[1] <= 1 && effects[2] <= 1 && effects[3] <= 1); /* a key has one effect */
@@ -295,21 +300,9 @@ proctype Pay(byte u; byte k)
         money = balance[u];
         if
         :: key_of[k] != 0 && key_of[k] != id -> unlock(u, k); goto done /* 422 key-reused */
-        :: key_of[k] == id || was == PAID -> /* replayed, or 409 already-paid */
-            r[id].told_paid = true;
-            unlock(u, k);
-            check();
-            goto done
-        :: key_of[k] == 0 && (was == EXPIRED || was == CANCELLED || r[id].over) ->
-            r[id].told_ended = true;
-            unlock(u, k);
-            check();
-            goto done
-        :: else ->
-            if
-            :: money < PRICE -> unlock(u, k); goto done /* 402 */
-            :: else
-            fi
+        :: key_of[k] == id -> assert(r[id].payments == 1); unlock(u, k); goto done /* replayed */
+        :: key_of[k] == 0 && (was != HELD || r[id].over || money < PRICE) -> unlock(u, k); goto done /* 409, 410, 402 */
+        :: else
         fi
     };
     if
@@ -318,6 +311,7 @@ proctype Pay(byte u; byte k)
         if
         :: !MAY_PAY(id) -> unlock(u, k); goto done /* 410 or 409 */
         :: else ->
+            assert(r[id].status != CANCELLED && r[id].status != EXPIRED); /* its user was told that it ended */
             r[id].status = PAID;
             r[id].payments++;
             balance[u] = money - PRICE; /* of the balance that was read: right because of the user's lock */
@@ -331,7 +325,7 @@ proctype Pay(byte u; byte k)
     fi;
     if
     :: true /* dies before settle.lua */
-    :: d_step { claim = u; claim_sold = true; claim_over = false; r[id].told_paid = true }
+    :: d_step { claim = u; claim_sold = true; claim_over = false }
     fi;
 done:
     atomic { id = 0; money = 0; was = 0; running-- }
@@ -344,13 +338,12 @@ proctype Cancel(byte u)
         choose(u, id);
         if
         :: r[id].status == HELD -> r[id].status = CANCELLED; check()
-        :: r[id].status == PAID -> goto done /* 409 already-paid */
-        :: else -> r[id].told_ended = true; goto done
+        :: else -> goto done /* 409 already-paid; 204 for what is over */
         fi
     };
     if
     :: true
-    :: atomic { true -> correct(u, FREED, false); r[id].told_ended = true; check() }
+    :: true -> correct(u, FREED, false)
     fi;
 done:
     atomic { id = 0; running-- }
@@ -445,12 +438,13 @@ end:
 
 proctype Deadlines()
 {
+    byte passed;
 end:
     do
-    :: atomic { CLAIM_MAY_LAPSE -> claim_over = true }
-    :: atomic { r[1].status == HELD && !r[1].over -> r[1].over = true }
-    :: atomic { r[2].status == HELD && !r[2].over -> r[2].over = true }
-    :: atomic { r[3].status == HELD && !r[3].over -> r[3].over = true }
+    :: atomic { passed < PASSING && CLAIM_MAY_LAPSE -> claim_over = true; passed++ }
+    :: atomic { passed < PASSING && r[1].status == HELD && !r[1].over -> r[1].over = true; passed++ }
+    :: atomic { passed < PASSING && r[2].status == HELD && !r[2].over -> r[2].over = true; passed++ }
+    :: atomic { passed < PASSING && r[3].status == HELD && !r[3].over -> r[3].over = true; passed++ }
     od
 }
 
@@ -458,7 +452,7 @@ proctype Loss()
 {
     if
     :: d_step { claim = 0; claim_sold = false; claim_over = false }
-    :: skip
+    :: true
     fi;
     running--
 }
@@ -473,37 +467,47 @@ init
     atomic {
         balance[1] = START;
         balance[2] = START;
-#ifdef MONEY
+#if defined(RETRIES)
+        running = 5;
+        run Hold(1, 1);
+        run Hold(1, 1);
+        run Pay(1, 2);
+        run Hold(2, 0);
+        run Expirer();
+#elif defined(LOSES)
+        running = 5;
+        run Hold(1, 1);
+        run Pay(1, 2);
+        run Hold(2, 0);
+        run Loss();
+        run Expirer();
+#elif defined(CANCELS)
+        running = 5;
+        run Hold(1, 1);
+        run Hold(1, 1);
+        run Hold(2, 0);
+        run Cancel(1);
+        run Expirer();
+#else
         made = 1;
         r[1].status = HELD;
         r[1].owner = 1;
         claim = 1;
-        running = 6;
+#if defined(MONEY)
+        running = 5;
         run Pay(1, 1);
         run Pay(1, 1);
         run Charge(1, 2);
         run Charge(1, 2);
         run Cancel(1);
-        run Expirer();
-#else
-#ifdef ENDLESS
-        running = 3;
-        run Hold(1, 1);
-        run Pay(1, 2);
+#else /* ENDS */
+        running = 5;
+        run Pay(1, 1);
+        run Pay(1, 1);
         run Hold(2, 0);
-#else
-        running = 6;
-        run Hold(1, 1);
-        run Hold(1, 1);
-        run Pay(1, 2);
-        run Hold(2, 0);
-#ifdef CANCELS
         run Cancel(1);
-#else
-        run Loss();
-#endif
-#endif
         run Expirer();
+#endif
 #endif
         run Deadlines()
     }

@@ -6,14 +6,47 @@ package Usher::Race;
 use v5.36;
 use parent 'Exporter';
 use IO::Select;
+use IO::Socket::UNIX;
 use MIME::Base64 ();
 use Usher::Http;
 use Usher::Process;
 
-our @EXPORT = qw($LOGGING burst tally people without ruined slowly traffic sql_race breaches);
+our @EXPORT = qw($LOGGING query ask burst tally people without ruined slowly traffic sql_race breaches);
 
 # Settings of PostgreSQL that traffic() needs.
 our $LOGGING = "log_statement = 'all'\nlog_connections = on\nlog_line_prefix = '%u|'\n";
+
+# psql() and redis() of Usher::Stack over connections that stay open, for tests that look often. query takes parameters
+# for $1..$n; in scalar context both return the first line.
+sub query ($usher, $sql, @params) {
+    $usher->{race_session} //= do {
+        my $session = $usher->session;
+        $session->run("SELECT\n\\g /dev/null\n\\set ON_ERROR_STOP on\nSELECT\n\\g /dev/null\n");
+        $session;
+    };
+    $sql =~ s/\$(\d+)/Usher::Postgres::_quote($params[$1 - 1])/ge if @params;
+    my @rows = $usher->{race_session}->run($sql);
+    return wantarray ? @rows : $rows[0];
+}
+
+sub ask ($usher, @command) {
+    my $redis = $usher->{race_redis} //= IO::Socket::UNIX->new(Peer => $usher->{redis}{socket}) // die "redis: $!\n";
+    print {$redis} '*' . @command . "\r\n", map { '$' . length($_) . "\r\n$_\r\n" } @command;
+    $redis->flush;
+    my @lines = _redis_answer($redis);
+    return wantarray ? @lines : $lines[0];
+}
+
+sub _redis_answer ($redis) {
+    my ($kind, $rest) = (readline($redis) // die "Redis is gone\n") =~ /^(.)(.*)\r\n$/;
+    return $rest                                       if $kind eq '+' || $kind eq ':';
+    return map { _redis_answer($redis) } 1 .. $rest    if $kind eq '*';
+    die "Redis says: $rest\n"                          if $kind ne '$';
+    return ''                                          if $rest < 0;
+    read $redis, my $text, $rest + 2;
+    return split /\r?\n/, $text if $text =~ /\n./;
+    return substr $text, 0, $rest;
+}
 
 # All requests at once over nginx: every connection is made before the first request is sent. The responses in the same
 # order.
@@ -59,7 +92,7 @@ sub people ($usher, $n) {
     for (1 .. 50) {
         my ($status, $error) = $usher->scheduler('-o', 'promote_batch=1000', '-o', 'promote_period=200ms', 'promote');
         die "usher-scheduler promote: exit $status\n$error" if $status != 0;
-        return @people if ($usher->redis('ZCARD', 'q:{main}:waiting') // '') eq '0';
+        return @people if ask($usher, 'ZCARD', 'q:{main}:waiting') == 0;
     }
     die "not everybody was admitted\n";
 }
@@ -68,7 +101,8 @@ sub people ($usher, $n) {
 
 # The definitions of our SQL functions that match.
 sub _functions ($usher, $pattern = '.') {
-    return grep { $_ =~ $pattern } map { MIME::Base64::decode($_) } $usher->psql(
+    return grep { $_ =~ $pattern } map { MIME::Base64::decode($_) } query(
+        $usher,
         q{SELECT translate(encode(convert_to(pg_get_functiondef(oid), 'UTF8'), 'base64'), E'\n', '')
           FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prokind = 'f'}
     );
@@ -90,7 +124,7 @@ sub without ($usher, $guards, $code) {
     die "no line is marked as guard @$guards\n" if !$found;
     my $restart = $found > @before && $usher->{process};
 
-    $usher->psql(join ";\n", map {s/$pattern//gr} @before) if @before;
+    query($usher, join ';', map {s/$pattern//gr} @before) if @before;
     my $good = eval {
         local $usher->{guards_off} = $guards;
         _restart($usher) if $restart;
@@ -98,9 +132,9 @@ sub without ($usher, $guards, $code) {
         1;
     };
     my $error = $@;
-    $usher->psql(join ";\n", @before) if @before;
-    _restart($usher)                  if $restart;
-    die $error                        if !$good;
+    query($usher, join ';', @before) if @before;
+    _restart($usher)                 if $restart;
+    die $error                       if !$good;
     return;
 }
 
@@ -118,7 +152,7 @@ sub ruined ($usher, $drop, $create, $code) {
         "SET session_replication_role = replica;
         TRUNCATE idempotency_key, ledger, payment, reservation_ticket, reservation, asset, users; $create"
     );
-    $usher->redis('DEL', $_) for $usher->redis('KEYS', 's:*');
+    ask($usher, 'DEL', $_) for ask($usher, 'KEYS', 's:*');
     return;
 }
 
@@ -127,7 +161,7 @@ sub ruined ($usher, $drop, $create, $code) {
 sub slowly ($usher, $function, $text, $seconds) {
     my ($definition) = _functions($usher, qr/FUNCTION public\.$function\(/);
     $definition =~ s/^([^\n]*\Q$text\E)/    PERFORM pg_sleep($seconds);\n$1/m or die "no line of $function has: $text\n";
-    $usher->psql($definition);
+    query($usher, $definition);
 }
 
 # --- looking ---
@@ -186,6 +220,6 @@ UNION ALL SELECT 'the books do not balance: ' || sum(amount) FROM ledger_entry H
 END
 
 # What must never be, in PostgreSQL, as sentences; nothing when all is well.
-sub breaches ($usher) { return $usher->psql($breaches) }
+sub breaches ($usher) { return query($usher, $breaches) }
 
 1;
