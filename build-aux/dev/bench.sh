@@ -139,15 +139,17 @@ bench_run() {
     shift
     BENCH_RUN=$RUN BENCH_HERE=$SRC/t/bench BENCH_BUILD=$BUILD/release BENCH_PIDS=$RUN/pids \
         BENCH_URL=http://127.0.0.1:$BENCH_PORT BENCH_FLOOR_URL=http://127.0.0.1:$BENCH_FLOOR_PORT \
-        BENCH_WORKERS=$BENCH_WORKERS perl "t/bench/$bench_program" "$@" 9>&-
+        BENCH_WORKERS=$BENCH_WORKERS BENCH_SERVER_PID=$(bench_pid usher-server) perl "t/bench/$bench_program" "$@" 9>&-
 }
 
 # The results go to build/dev, which may be the running demo's folder; it is marked as `run` marks it.
 bench_keep() {
-    [ -e "$RUN/bench.json" ] || return 0
+    ls "$RUN"/bench*.json >/dev/null 2>&1 || return 0
     if [ ! -d "$BUILD/dev/." ]; then
         rm -f "$BUILD/dev"
         mkdir "$BUILD/dev" && : >"$BUILD/dev/$MARK"
     fi
-    cp "$RUN/bench.json" "$BUILD/dev/bench.json" && say "Written: build/dev/bench.json"
+    for bench_file in "$RUN"/bench*.json; do
+        cp "$bench_file" "$BUILD/dev/" && say "Written: build/dev/${bench_file##*/}"
+    done
 }

@@ -1,7 +1,9 @@
 /* reservations: holding seats, looking at one's own, giving them back. */
 #include "api/resources.h"
 
+#include "base/clock.h"
 #include "base/json.h"
+#include "sale/pulse.h"
 #include "sale/queue.h"
 #include "sale/reservation.h"
 
@@ -28,6 +30,15 @@ static void put_reservation(struct exchange *x, const struct reservation *reserv
     buf_putc(body, '}');
 }
 
+static enum error hold_and_note(struct exchange *x, int64_t schedule, const int64_t *seats, size_t count,
+                                struct reservation *reservation, bool *replayed)
+{
+    enum error error = reservation_hold(x->sale, x->arena, &x->pass, schedule, seats, count, &x->idempotency,
+                                        reservation, replayed, &x->refusal);
+    pulse_hold(x->sale, x->arena, clock_monotonic() - x->request->started, error == E_SEAT_UNAVAILABLE);
+    return error;
+}
+
 enum error reservations_post(struct exchange *x)
 {
     struct reservation reservation;
@@ -42,8 +53,7 @@ enum error reservations_post(struct exchange *x)
         error = queue_gate(x->sale, x->arena, &x->pass, false, &x->refusal);
         return error == OK ? E_SEAT_LIMIT : error;
     }
-    error = reservation_hold(x->sale, x->arena, &x->pass, schedule, seats, count, &x->idempotency, &reservation,
-                             &replayed, &x->refusal);
+    error = hold_and_note(x, schedule, seats, count, &reservation, &replayed);
     if (error != OK)
         return error;
     reply_json(x, 201);

@@ -47,6 +47,12 @@
         "The period of promote_batch; the timer must run as often.")                                                           \
     ROW(INT,    active_max,          "3000",            1,       10000000,    NULL,                                            \
         "Nobody is admitted while so many are active.")                                                                        \
+    ROW(CHOICE, admission,           "fixed",           0, 0, "fixed adaptive",                                               \
+        "adaptive lets in more for no-shows, and keeps the active between active_min and active_max by what the shop bears.")  \
+    ROW(INT,    active_min,          "500",             1,       10000000,    NULL,                                            \
+        "adaptive: never fewer may be active.")                                                                                \
+    ROW(TIME,   latency_target,      "100ms",           1,       60000,       NULL,                                            \
+        "adaptive: holds and payments slower than this, more than one in a hundred, are too slow.")                            \
     ROW(TIME,   claim_window,        "60s",             1,       86400000,    NULL,                                            \
         "An admitted person who does not come within this loses the place.")                                                   \
     ROW(TIME,   active_ttl,          "10min",           1,       86400000,    NULL,                                            \

@@ -18,10 +18,13 @@ enum error queue_promote(struct sale *sale, struct arena *arena, struct promotio
     queue_gate_keys(&call);
     redis_key(&call, KEY_EVENTS);
     redis_key(&call, KEY_ADMITTED);
+    redis_key(&call, KEY_PULSE);
     redis_int(&call, config->promote_batch);
     redis_int(&call, config->promote_period);
     redis_int(&call, config->active_max);
     redis_int(&call, config->claim_window);
+    redis_int(&call, strcmp(config->admission, "adaptive") == 0);
+    redis_int(&call, config->active_min);
     enum error error = redis_run_one(sale->redis, arena, &call, &reply);
     if (error != OK)
         return error;
@@ -42,6 +45,7 @@ enum error queue_lapse(struct sale *sale, struct arena *arena, int64_t batch, in
     redis_key(&call, KEY_TOKENS);
     redis_key(&call, KEY_ACTIVE);
     redis_key(&call, KEY_EVENTS);
+    redis_key(&call, KEY_ADMISSION);
     redis_int(&call, batch);
     enum error error = redis_run_one(sale->redis, arena, &call, &reply);
     *ended = error == OK ? reply->integer : 0;

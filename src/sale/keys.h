@@ -13,6 +13,7 @@
 #define KEY_ACTIVE    "q:{main}:active"    /* ZSET deadline in ms -> user */
 #define KEY_ADMISSION "q:{main}:admission" /* HASH serving, credit, tick, paused, run */
 #define KEY_ADMITTED  "q:{main}:admitted"  /* ZSET time in ms -> "time-serving count" of the last period */
+#define KEY_PULSE     "q:{main}:pulse"     /* HASH served, slow, holds, refused, paid since last judged */
 #define KEY_EVENTS    "q:{main}:events"    /* STREAM e, k (ticket), u (user), at (ms) */
 #define KEY_SEQ       "q:{main}:seq"       /* the last ticket number */
 

@@ -15,6 +15,12 @@ struct redis;
 struct token_key;
 struct hall_cache;
 
+/* What this process has seen of holds and payments since it last told. */
+struct pulse {
+    int64_t due; /* clock_monotonic() from which on it is told */
+    int64_t served, slow, holds, refused, paid;
+};
+
 /* One process' way to the data. sale_open() connects nothing yet. */
 struct sale {
     const struct config *config;
@@ -22,6 +28,7 @@ struct sale {
     struct redis *redis;
     struct token_key *key;
     struct hall_cache *halls;
+    struct pulse pulse;
     void (*alive)(void *context); /* called now and then during long work, or NULL */
     void *alive_context;
 };

@@ -20,6 +20,7 @@
     ROW(RESTORED,     "restored",     true)  \
     ROW(PAUSE,        "pause",        true)  \
     ROW(PROMOTE,      "promote",      false) \
+    ROW(PULSE,        "pulse",        true)  \
     ROW(LAPSE,        "lapse",        true)  \
     ROW(HOLD,         "hold",         false) \
     ROW(RELEASE,      "release",      true)  \

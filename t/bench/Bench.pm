@@ -7,7 +7,7 @@ use v5.36;
 use Exporter 'import';
 use POSIX ();
 
-our @EXPORT = qw(%at sql redis lua wrk write_work passes median say_now cpu_begin cpu_end json fetch fail write_file);
+our @EXPORT = qw(%at capture sql redis lua wrk write_work passes median say_now cpu_begin cpu_end json fetch fail write_file);
 
 our %at = (
     run     => $ENV{BENCH_RUN},

@@ -159,6 +159,8 @@ inline correct(u, truth_owner, truth_sold)
     d_step {
         if
         :: MAY_CORRECT(u) ->
+            assert(!(claim_sold && !truth_sold));         /* what is known as sold is not offered again */
+            assert(!TAKEN(claim) || claim == u || claim == truth_owner); /* nobody else's claim is taken away */
             claim = truth_owner;
             claim_sold = (truth_owner != 0 && truth_sold);
             claim_over = false

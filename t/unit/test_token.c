@@ -143,8 +143,8 @@ Test(token, texts_that_are_none)
                                       "AAAAAAAAAA+AAAAAAAAAAA",
                                       "AAAAAAAAAA/AAAAAAAAAAA",
                                       "AAAAAAAAAA\nAAAAAAAAAAA",
-                                      "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"
-                                      "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+                                      ("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"
+                                       "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"),
                                       "AAAAAAAAAAAAAAAAAAAAAB" /* left-over bits */};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         cr_assert_not(token_read(key, bad[i], &read), "%s", bad[i]);

@@ -6,7 +6,7 @@ local paused = redis.call('HGET', KEYS[4], 'paused') == '1'
 local text
 text = redis.call('HGET', KEYS[1], user) -- guard: one-token
 if text then
-  local ticket, issued, activated = record(text)
+  local ticket, issued, activated, used = record(text)
   if activated == '' then
     return {0, tonumber(ticket), tonumber(issued), 0, 0, redis.call('ZRANK', KEYS[2], user) + 1, paused and 1 or 0}
   end
@@ -14,6 +14,7 @@ if text then
   if deadline > at then
     return {0, tonumber(ticket), tonumber(issued), tonumber(activated), deadline, 0, paused and 1 or 0}
   end
+  if used == '' then redis.call('HINCRBY', KEYS[4], 'no_shows', 1) end
   redis.call('ZREM', KEYS[3], user)
   redis.call('HDEL', KEYS[1], user)
   redis.call('XADD', KEYS[5], '*', 'e', 'expired', 'k', ticket, 'u', user, 'at', int(at))

@@ -43,6 +43,7 @@ local function gate(at)
     deadline = at + ARGV[4]
     redis.call('HSET', KEYS[1], user, text .. ' ' .. int(at))
     redis.call('ZADD', KEYS[3], int(deadline), user)
+    redis.call('HINCRBY', KEYS[4], 'shows', 1)
   end
   return ACTIVE, deadline
 end

@@ -1,14 +1,53 @@
 -- Admits the front of the line, as far as the budget goes. The budget is here and taken here, so it does not matter how
 -- many schedulers ask or how often: never more than `batch` in any `period`, paced at batch/period with at most a tenth
 -- of a batch at once, and only while fewer than `active_max` are active.
--- KEYS: 1 tokens, 2 waiting, 3 active, 4 admission, 5 events, 6 admitted (ZSET time -> "time count").
--- ARGV: 2 batch, 3 period in ms, 4 active_max, 5 claim window in ms. Returns {admitted, waiting, active, serving}; {-1} when the
+-- With adaptive admission the batch is larger by the measured share of no-shows, and the cap lies between active_min and
+-- active_max: down quickly when the shop is slow or mostly refuses, up slowly when it is well. Judged once in a period.
+-- KEYS: 1 tokens, 2 waiting, 3 active, 4 admission, 5 events, 6 admitted (ZSET time -> "time count"), 7 pulse.
+-- ARGV: 2 batch, 3 period in ms, 4 active_max, 5 claim window in ms, 6 adaptive (1 or 0), 7 active_min. Returns {admitted, waiting, active, serving}; {-1} when the
 -- line is lost and must be restored first.
 if lost() then return {-1} end
 local at = now()
 local batch, period, active_max, window = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local admission = redis.call('HMGET', KEYS[4], 'paused', 'serving', 'credit', 'tick')
+local admission = redis.call('HMGET', KEYS[4], 'paused', 'serving', 'credit', 'tick', 'share', 'cap', 'judged')
 local serving = tonumber(admission[2] or 0)
+
+-- Fewer than this many observations say nothing.
+local ENOUGH = 10
+
+-- The share of no-shows among those whose claim was decided since the last look, smoothed.
+local function no_show_share(before)
+  local seen = redis.call('HMGET', KEYS[4], 'shows', 'no_shows')
+  local shows, no_shows = tonumber(seen[1] or 0), tonumber(seen[2] or 0)
+  if shows + no_shows < ENOUGH then return before end
+  redis.call('HDEL', KEYS[4], 'shows', 'no_shows')
+  return 0.7 * before + 0.3 * no_shows / (shows + no_shows)
+end
+
+local function active_cap(before, low, high)
+  local pulse = redis.call('HMGET', KEYS[7], 'served', 'slow', 'holds', 'refused')
+  redis.call('DEL', KEYS[7])
+  local served, slow = tonumber(pulse[1] or 0), tonumber(pulse[2] or 0)
+  local holds, refused = tonumber(pulse[3] or 0), tonumber(pulse[4] or 0)
+  local cap = before * 1.05 + 1
+  if served >= ENOUGH and slow > served / 100 then
+    cap = before * 0.7
+  elseif holds >= ENOUGH and refused > holds / 2 then
+    cap = before * 0.9
+  end
+  return math.max(low, math.min(high, cap))
+end
+
+if ARGV[6] == '1' then
+  local share, cap = tonumber(admission[5] or 0), tonumber(admission[6] or active_max)
+  local low = math.min(tonumber(ARGV[7]), active_max)
+  if at - (admission[7] or 0) >= period then
+    share, cap = no_show_share(share), active_cap(cap, low, active_max)
+    redis.call('HSET', KEYS[4], 'share', tostring(share), 'cap', tostring(cap), 'judged', int(at))
+  end
+  batch = math.min(2 * batch, math.floor(batch / (1 - math.min(share, 0.5))))
+  active_max = math.floor(math.max(low, math.min(active_max, cap)))
+end
 
 local recent = 0
 redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', int(at - period))
