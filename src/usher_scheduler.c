@@ -1,6 +1,6 @@
 /* usher-scheduler: the clockwork, started by systemd timers. One run, then it ends.
  *
- *   promote   lets people in from the line for nine tenths of promote_period, a few at a time
+ *   promote   lets people in from the line for most of one promote_period, a few at a time
  *   expire    ends tokens and unpaid holds, writes the line's history, forgets old idempotency keys
  *
  * A PostgreSQL advisory lock keeps a second one of the same kind out, on this host or another. Should two run all the
@@ -33,7 +33,7 @@ enum { PATIENCE_MS = 2000 };
 enum { LAPSE_BATCH = 1000, HOLD_BATCH = 500, HISTORY_BATCH = 1000, KEY_BATCH = 1000 };
 
 /* Ticks in a period; a run lasts RUN_TICKS of them and leaves the rest for the next one to start in. */
-enum { TICKS = 100, RUN_TICKS = 90 };
+enum { TICKS = 100, RUN_TICKS = 94 };
 
 struct run {
     struct sale *sale;

@@ -153,7 +153,7 @@ subtest 'a lapsed hold' => sub {
             body  => { schedule_id => $schedule, seat_ids => [ $seats[0] ] }
         );
     };
-    problem_is($wish->(), 409, 'seat-unavailable', 'before the deadline the seat is taken');
+    problem_is($wish->(), 409, 'seat-unavailable', 'before the deadline the seat is taken', conflicting_seat_ids => ['int']);
     $usher->clock_advance(6);
     is(query($usher, q{SELECT status FROM reservation WHERE user_id = 2}), 'held', 'no scheduler has seen the deadline');
     is($usher->fcgi(GET => '/v1/reservations', user => 2)->json->{items}[0]{status}, 'expired', 'it reads as expired');
@@ -279,7 +279,7 @@ subtest 'the pace' => sub {
         WHERE user_id BETWEEN 2001 AND 2070 AND activated_at IS NOT NULL ORDER BY 1');
     my $most = max map { my $from = $_; scalar grep { $_ >= $from && $_ < $from + 1000 * $period } @at } @at;
     cmp_ok($most, '<=', $batch, "at most $batch in any period of two runs");
-    cmp_ok(scalar @at, '>=', $batch, 'and not much fewer');
+    cmp_ok(scalar @at, '>=', $batch / 2, 'and they do come in');
     my %moment;
     $moment{$_}++ for @at;
     cmp_ok(max(values %moment), '<=', $batch / 10, 'never more than a tenth at once');

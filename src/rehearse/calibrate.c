@@ -143,7 +143,8 @@ static const char *why_not(const struct crowd *crowd, double rate)
         return "interrupted";
     if (stage->line.known && rate > stage->line.rate)
         return "the line does not let in more; start usher with a higher promote_batch (and active_max) to see further";
-    if ((double)(stage->seats_offered - stage->journal.sold) < rate * seconds * (1 + stage->settings->seats) / 2)
+    if ((double)(stage->seats_offered - stage->journal.sold) <
+        rate * seconds * (double)(1 + stage->settings->seats) / 2)
         return "the seats run out; offer more of them (--schedule) to see further";
     if (crowd->nobody_left || (stage->tokens && (double)(stage->token_count - stage->came) < rate * seconds))
         return "the tokens run out; give more of them (--tokens) to see further";

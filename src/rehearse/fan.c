@@ -449,7 +449,7 @@ static void answered(struct ask *ask, const struct answer *answer)
 void fan_make(struct fan *fan, struct stage *stage, int64_t number)
 {
     const struct settings *settings = stage->settings;
-    struct chance chance = chance_of(settings->seed, (uint64_t)number);
+    struct chance chance = chance_of((uint64_t)settings->seed, (uint64_t)number);
     double share = chance_share(&chance);
     *fan = (struct fan){
         .ask = {.write = write_request, .done = answered},

@@ -88,7 +88,7 @@ static void put_head(const struct stage *stage, const char *kind, FILE *out)
     const struct settings *settings = stage->settings;
     fprintf(out, "{\"kind\":\"%s\",\"version\":\"%s\",\"url\":", kind, PACKAGE_VERSION);
     put_text(stage, settings->url, out);
-    fprintf(out, ",\"good\":%s,\"interrupted\":%s,\"cut\":%s,\"seconds\":%.3f,\"seed\":%" PRIu64,
+    fprintf(out, ",\"good\":%s,\"interrupted\":%s,\"cut\":%s,\"seconds\":%.3f,\"seed\":%" PRId64,
             stage_breaches(stage) ? "false" : "true", stage->interrupted ? "true" : "false",
             stage->cut ? "true" : "false", seconds_between(stage->opened, stage->ended), settings->seed);
 }

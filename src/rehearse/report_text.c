@@ -82,7 +82,7 @@ void report_text(const struct stage *stage, FILE *out)
 {
     const struct settings *settings = stage->settings;
     double seconds = seconds_between(stage->opened, stage->ended);
-    fprintf(out, "Rehearsal at %s: %" PRId64 " fans, arrival %s, seed %" PRIu64 "\n", settings->url, settings->fans,
+    fprintf(out, "Rehearsal at %s: %" PRId64 " fans, arrival %s, seed %" PRId64 "\n", settings->url, settings->fans,
             settings->arrival_text, settings->seed);
     fprintf(out, "%.1f s%s, %" PRId64 " requests, %.0f a second\n", seconds,
             stage->interrupted ? " (interrupted)"

@@ -6,13 +6,14 @@
 #include "base/options.h"
 #include "rehearse/seats.h"
 
-#include <errno.h>
 #include <getopt.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
+// clang-format off
 static const char help[] =
     "Usage: usher-rehearse [OPTION]... --url URL (--jwt-key-file FILE | --tokens FILE)\n"
     "       usher-rehearse calibrate [OPTION]... --url URL (--jwt-key-file FILE | --tokens FILE)\n"
@@ -49,52 +50,43 @@ static const char help[] =
     "  -h, --help                 show this help and exit\n"
     "  -V, --version              show the version and exit\n"
     "\n"
-    "Exit status: 0 the server did everything right; 1 it did not (the report says what); 64 wrong usage; 69 there is "
-    "no\n"
-    "server, or nothing to buy; 130 interrupted with everything right so far.\n";
+    "Exit status: 0 the server did everything right; 1 it did not (the report says what); 64 wrong usage; 69 there is no\n"
+    "server, or nothing to buy; 78 the key or the tokens do not fit; 130 interrupted with everything right so far.\n";
 
-/* Options without a letter. */
-enum option_id {
-    URL = 256,
-    KEY_FILE,
-    TOKENS,
-    FANS,
-    FIRST_USER,
-    ARRIVAL,
-    THINK,
-    NO_SHOWS,
-    LEAVERS,
-    NON_PAYERS,
-    SCHEDULE,
-    CONCERT,
-    SEATS,
-    SKEW,
-    CONNECTIONS,
-    SEED,
-    DURATION,
-    REPORT,
-    JSON,
-    P99,
-    STEP
+/* The options with a value: its kind, where it goes, and its limits (of the value as written). */
+enum kind { WHOLE, MILLISECONDS, SECONDS, SHARE, TEXT, SPECIAL };
+
+static const struct {
+    const char *name;
+    enum kind kind;
+    size_t at;
+    double min, max;
+} valued[] = {
+#define AT(field) offsetof(struct settings, field)
+    {"url", SPECIAL, 0, 0, 0},
+    {"arrival", SPECIAL, 0, 0, 0},
+    {"schedule", SPECIAL, 0, 0, 0},
+    {"jwt-key-file", TEXT, AT(jwt_key_file), 0, 0},
+    {"tokens", TEXT, AT(tokens_file), 0, 0},
+    {"report", TEXT, AT(report), 0, 0},
+    {"fans", WHOLE, AT(fans), 1, 1e7},
+    {"first-user", WHOLE, AT(first_user), 1, 4e18},
+    {"concert", WHOLE, AT(concert), 1, 9e18},
+    {"seats", WHOLE, AT(seats), 1, SEATS_MAX},
+    {"connections", WHOLE, AT(connections), 1, 60000},
+    {"seed", WHOLE, AT(seed), 0, 9e18},
+    {"think", MILLISECONDS, AT(think), 0, 864e5},
+    {"p99", MILLISECONDS, AT(p99), 1, 60000},
+    {"duration", SECONDS, AT(duration), 0.1, 86400},
+    {"step", SECONDS, AT(step), 1, 600},
+    {"no-shows", SHARE, AT(no_shows), 0, 1},
+    {"leavers", SHARE, AT(leavers), 0, 1},
+    {"non-payers", SHARE, AT(non_payers), 0, 1},
+    {"skew", SHARE, AT(skew), 1, 100},
+#undef AT
 };
 
-// clang-format off
-static const struct option long_options[] = {
-    {"url", required_argument, NULL, URL},           {"jwt-key-file", required_argument, NULL, KEY_FILE},
-    {"tokens", required_argument, NULL, TOKENS},     {"fans", required_argument, NULL, FANS},
-    {"first-user", required_argument, NULL, FIRST_USER},
-    {"arrival", required_argument, NULL, ARRIVAL},   {"think", required_argument, NULL, THINK},
-    {"no-shows", required_argument, NULL, NO_SHOWS}, {"leavers", required_argument, NULL, LEAVERS},
-    {"non-payers", required_argument, NULL, NON_PAYERS},
-    {"schedule", required_argument, NULL, SCHEDULE}, {"concert", required_argument, NULL, CONCERT},
-    {"seats", required_argument, NULL, SEATS},       {"skew", required_argument, NULL, SKEW},
-    {"connections", required_argument, NULL, CONNECTIONS},
-    {"seed", required_argument, NULL, SEED},         {"duration", required_argument, NULL, DURATION},
-    {"report", required_argument, NULL, REPORT},     {"json", no_argument, NULL, JSON},
-    {"p99", required_argument, NULL, P99},           {"step", required_argument, NULL, STEP},
-    {"quiet", no_argument, NULL, 'q'},               {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'V'},             {NULL, 0, NULL, 0},
-};
+enum { VALUED = sizeof valued / sizeof *valued, FIRST_VALUED = 256, OPTION_JSON = FIRST_VALUED + VALUED };
 // clang-format on
 
 static void refuse(const char *text, const char *value) __attribute__((noreturn));
@@ -106,24 +98,32 @@ static void refuse(const char *text, const char *value)
     exit(EXIT_USAGE);
 }
 
-static int64_t number(const char *option, const char *text, int64_t min, int64_t max)
+static void refuse_value(int option, const char *text) __attribute__((noreturn));
+
+static void refuse_value(int option, const char *text)
 {
     char message[160];
-    int64_t value;
-    if (decimal_parse(text, strlen(text), min, max, &value))
-        return value;
-    snprintf(message, sizeof message, "--%s wants a number from %lld to %lld", option, (long long)min, (long long)max);
+    snprintf(message, sizeof message, "--%s wants a%s number from %.15g to %.15g", valued[option].name,
+             valued[option].kind < SECONDS ? " whole" : "", valued[option].min, valued[option].max);
     refuse(message, text);
 }
 
-static double fraction(const char *option, const char *text, double min, double max)
+static int64_t whole(int option, const char *text)
 {
-    char message[160], *end;
+    int64_t value;
+    if (!decimal_parse(text, strlen(text), (int64_t)valued[option].min, (int64_t)valued[option].max, &value))
+        refuse_value(option, text);
+    return value;
+}
+
+static double fraction(int option, const char *text)
+{
+    char *end;
     double value = strtod(text, &end);
-    if (end > text && *end == '\0' && strspn(text, "0123456789.") == strlen(text) && value >= min && value <= max)
-        return value;
-    snprintf(message, sizeof message, "--%s wants a number from %g to %g", option, min, max);
-    refuse(message, text);
+    if (end == text || *end != '\0' || strspn(text, "0123456789.") != strlen(text) || value < valued[option].min ||
+        value > valued[option].max)
+        refuse_value(option, text);
+    return value;
 }
 
 static void read_schedules(struct settings *settings, const char *text)
@@ -140,90 +140,43 @@ static void read_schedules(struct settings *settings, const char *text)
     }
 }
 
-static void end_after_output(void) __attribute__((noreturn));
-
-static void end_after_output(void)
-{
-    exit(fflush(stdout) != 0 || ferror(stdout) ? EXIT_FAILED : EXIT_OK);
-}
-
-static void read_option(struct settings *settings, int option, const char *value)
+static void read_special(struct settings *settings, const char *name, const char *value)
 {
     char message[ADDRESS_MESSAGE_SIZE];
-    const int64_t second = 1000000, day = 86400;
-    switch (option) {
-    case URL:
+    if (strcmp(name, "url") == 0) {
         settings->url = value;
         if (!address_parse(value, &settings->address, message))
             refuse(message, NULL);
-        break;
-    case KEY_FILE:
-        settings->jwt_key_file = value;
-        break;
-    case TOKENS:
-        settings->tokens_file = value;
-        break;
-    case FANS:
-        settings->fans = number("fans", value, 1, 10000000);
-        break;
-    case FIRST_USER:
-        settings->first_user = number("first-user", value, 1, INT64_MAX / 2);
-        break;
-    case ARRIVAL:
+    } else if (strcmp(name, "arrival") == 0) {
         settings->arrival_text = value;
         if (!arrival_parse(value, &settings->arrival))
             refuse("--arrival wants all, ramp:SECONDS or trickle:RATE", value);
-        break;
-    case THINK:
-        settings->think = number("think", value, 0, day * 1000) * 1000;
-        break;
-    case NO_SHOWS:
-        settings->no_shows = fraction("no-shows", value, 0, 1);
-        break;
-    case LEAVERS:
-        settings->leavers = fraction("leavers", value, 0, 1);
-        break;
-    case NON_PAYERS:
-        settings->non_payers = fraction("non-payers", value, 0, 1);
-        break;
-    case SCHEDULE:
+    } else {
         read_schedules(settings, value);
+    }
+}
+
+static void read_valued(struct settings *settings, int option, const char *value)
+{
+    void *field = (char *)settings + valued[option].at;
+    switch (valued[option].kind) {
+    case WHOLE:
+        *(int64_t *)field = whole(option, value);
         break;
-    case CONCERT:
-        settings->concert = number("concert", value, 1, INT64_MAX);
+    case MILLISECONDS:
+        *(int64_t *)field = whole(option, value) * 1000;
         break;
-    case SEATS:
-        settings->seats = (int)number("seats", value, 1, SEATS_MAX);
+    case SECONDS:
+        *(int64_t *)field = (int64_t)(fraction(option, value) * 1e6);
         break;
-    case SKEW:
-        settings->skew = fraction("skew", value, 1, 100);
+    case SHARE:
+        *(double *)field = fraction(option, value);
         break;
-    case CONNECTIONS:
-        settings->connections = (int)number("connections", value, 1, 60000);
+    case TEXT:
+        *(const char **)field = value;
         break;
-    case SEED:
-        settings->seed = (uint64_t)number("seed", value, 0, INT64_MAX);
-        break;
-    case DURATION:
-        settings->duration = (int64_t)(fraction("duration", value, 0.1, (double)day) * (double)second);
-        break;
-    case REPORT:
-        settings->report = value;
-        break;
-    case JSON:
-        settings->json = true;
-        break;
-    case 'q':
-        settings->quiet = true;
-        break;
-    case P99:
-        settings->p99 = number("p99", value, 1, 60000) * 1000;
-        break;
-    case STEP:
-        settings->step = (int64_t)(fraction("step", value, 1, 600) * (double)second);
-        break;
-    default:
-        break;
+    case SPECIAL:
+        read_special(settings, valued[option].name, value);
     }
 }
 
@@ -249,18 +202,58 @@ static void raise_limit(struct settings *settings)
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
     if (limit.rlim_cur != RLIM_INFINITY && (rlim_t)settings->connections + OTHERS > limit.rlim_cur) {
-        settings->connections = (int)limit.rlim_cur - OTHERS;
+        settings->connections = (int64_t)limit.rlim_cur - OTHERS;
         if (settings->connections < 1)
             refuse("too few file descriptors are allowed here (ulimit -n)", NULL);
-        log_warning("only %d connections: the system allows no more descriptors (ulimit -n)", settings->connections);
+        log_warning("only %lld connections: the system allows no more descriptors (ulimit -n)",
+                    (long long)settings->connections);
+    }
+}
+
+static void end_after_output(void) __attribute__((noreturn));
+
+static void end_after_output(void)
+{
+    exit(fflush(stdout) != 0 || ferror(stdout) ? EXIT_FAILED : EXIT_OK);
+}
+
+static void read_options(int argc, char **argv, struct settings *settings)
+{
+    struct option options[VALUED + 5] = {{"quiet", no_argument, NULL, 'q'},
+                                         {"help", no_argument, NULL, 'h'},
+                                         {"version", no_argument, NULL, 'V'},
+                                         {"json", no_argument, NULL, OPTION_JSON}};
+    int letter;
+    for (int i = 0; i < VALUED; i++)
+        options[4 + i] = (struct option){valued[i].name, required_argument, NULL, FIRST_VALUED + i};
+    opterr = 0;
+    while ((letter = getopt_long(argc, argv, ":qhV", options, NULL)) != -1) {
+        switch (letter) {
+        case 'h':
+            fputs(help, stdout);
+            end_after_output();
+        case 'V':
+            printf("usher-rehearse %s\n", PACKAGE_VERSION);
+            end_after_output();
+        case 'q':
+            settings->quiet = true;
+            break;
+        case OPTION_JSON:
+            settings->json = true;
+            break;
+        case ':':
+            refuse("an option wants a value and got none", argv[optind - 1]);
+        case '?':
+            refuse("an option should be a known one", argv[optind - 1]);
+        default:
+            read_valued(settings, letter - FIRST_VALUED, optarg);
+        }
     }
 }
 
 void settings_read(int argc, char **argv, struct settings *settings)
 {
-    int letter;
-    *settings = (struct settings){.fans = 0,
-                                  .first_user = 1,
+    *settings = (struct settings){.first_user = 1,
                                   .arrival_text = "all",
                                   .think = -1,
                                   .seats = 1,
@@ -270,22 +263,7 @@ void settings_read(int argc, char **argv, struct settings *settings)
                                   .p99 = 100000,
                                   .step = 5000000};
     log_open("usher-rehearse", LOG_INFO);
-    opterr = 0;
-    while ((letter = getopt_long(argc, argv, ":qhV", long_options, NULL)) != -1) {
-        if (letter == 'h') {
-            fputs(help, stdout);
-            end_after_output();
-        }
-        if (letter == 'V') {
-            printf("usher-rehearse %s\n", PACKAGE_VERSION);
-            end_after_output();
-        }
-        if (letter == ':')
-            refuse("this option needs a value", argv[optind - 1]);
-        if (letter == '?')
-            refuse("every option should be a known one", argv[optind - 1]);
-        read_option(settings, letter, optarg);
-    }
+    read_options(argc, argv, settings);
     if (optind < argc && strcmp(argv[optind], "calibrate") == 0) {
         settings->calibrate = true;
         optind++;

@@ -15,7 +15,7 @@ struct settings {
     struct address address;
     const char *url;
     const char *jwt_key_file, *tokens_file; /* exactly one of them */
-    int64_t fans, first_user;
+    int64_t fans, first_user, seed;
     struct arrival arrival;
     const char *arrival_text;
     int64_t think;                        /* microseconds between a fan's steps, on the average */
@@ -23,10 +23,9 @@ struct settings {
     int64_t concert;                      /* 0: look for it */
     int64_t schedules[SCHEDULES_MAX];
     int schedule_count; /* 0: those that are open */
-    int seats;          /* each fan wants 1 to so many */
+    int64_t seats;      /* each fan wants 1 to so many */
     double skew;        /* of the popularity of seats and concerts */
-    int connections;
-    uint64_t seed;
+    int64_t connections;
     int64_t duration;   /* microseconds; 0: until the last fan has gone */
     const char *report; /* folder; NULL: none */
     bool json, quiet;

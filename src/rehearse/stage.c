@@ -141,9 +141,9 @@ int stage_open(struct stage *stage, struct settings *settings)
         log_error("%s", message);
         return STAGE_EXIT_NO_SERVER;
     }
-    stage->client = client_new(&settings->address, settings->connections, TIMEOUT);
+    stage->client = client_new(&settings->address, (int)settings->connections, TIMEOUT);
     if (!stage->client) {
-        log_error("cannot prepare %d connections: %s", settings->connections, strerror(errno));
+        log_error("cannot prepare %lld connections: %s", (long long)settings->connections, strerror(errno));
         return EXIT_FAILED;
     }
     return EXIT_OK;

@@ -64,6 +64,14 @@ byte claim;          /* the user; 0: no value */
 bool claim_sold;     /* deadline 0 */
 bool claim_over;     /* the deadline has passed */
 #define TAKEN(c) ((c) && (claim_sold || !claim_over))
+bool loaded = true;  /* v: PostgreSQL has told the doorman everything */
+byte n;              /* counts changes */
+#ifdef LOSES
+#define CHANGED n++
+#else
+#define CHANGED skip /* only a loader looks at it */
+#endif
+byte deciding;       /* holds between their claim and PostgreSQL's answer */
 
 byte running;        /* requests that are not at their end */
 bool rested;         /* all is over, and the last check was passed */
@@ -98,10 +106,25 @@ bool rested;         /* all is over, and the last check was passed */
 #else
 #define REFUSES TAKEN(claim)
 #endif
-#ifdef NO_GUARD_RELEASE_OWN /* release.lua */
-#define MAY_CORRECT(u) true
+#ifdef NO_GUARD_RELEASE_OWN /* release.lua: only the caller's claims and lapsed ones */
+#define RELEASES_OWN(u) true
 #else
-#define MAY_CORRECT(u) (claim == 0 || claim == u || (!claim_sold && claim_over))
+#define RELEASES_OWN(u) (claim == u || claim_over)
+#endif
+#ifdef NO_GUARD_SOLD_STAYS /* release.lua: a late correction does not offer again what is sold */
+#define MAY_CORRECT(u) (claim == 0 || RELEASES_OWN(u))
+#else
+#define MAY_CORRECT(u) (claim == 0 || (!claim_sold && RELEASES_OWN(u)))
+#endif
+#ifdef NO_GUARD_REVIEW_SEEN /* doorman_review(): only the very claim that PostgreSQL was asked about */
+#define STILL_SEEN true
+#else
+#define STILL_SEEN (claim == seen && claim_over == seen_over && !claim_sold)
+#endif
+#ifdef NO_GUARD_LOAD_UNCHANGED /* seats_load.lua: nothing changed since the loader looked */
+#define UNCHANGED true
+#else
+#define UNCHANGED (changes == n)
 #endif
 #ifdef NO_GUARD_USER_LOCK /* usher_lock_user() */
 #define USER_LOCK_FREE(u) true
@@ -153,17 +176,18 @@ inline unlock(u, k)
     fi
 }
 
-/* release.lua: the truth (0, or a reservation as it was when it was read) for claims of user u */
+/* release.lua: the truth (owner 0: free), for claims of user u */
 inline correct(u, truth_owner, truth_sold)
 {
     d_step {
         if
         :: MAY_CORRECT(u) ->
-            assert(!(claim_sold && !truth_sold));         /* what is known as sold is not offered again */
+            assert(!(claim_sold && !truth_sold)); /* what is known as sold is not offered again */
             assert(!TAKEN(claim) || claim == u || claim == truth_owner); /* nobody else's claim is taken away */
             claim = truth_owner;
             claim_sold = (truth_owner != 0 && truth_sold);
-            claim_over = false
+            claim_over = false;
+            CHANGED
         :: else
         fi
     }
@@ -200,28 +224,56 @@ inline look(taken, lapsed, owner, sold)
 
 proctype Hold(byte u; byte k)
 {
-    byte i, taken, lapsed, owner;
+    byte i, taken, lapsed, owner, changes;
     bool inherited, sold, again, fix;
 
+asks:
     atomic { /* hold.lua */
         if
-        :: REFUSES ->
+        :: !loaded -> changes = n /* COLD */
+        :: loaded && REFUSES ->
             if
-            :: claim == u && k != 0 -> inherited = true
+            :: claim == u && k != 0 -> inherited = true; deciding++; goto transaction
             :: else -> goto done /* 409 seat-unavailable, PostgreSQL is not asked */
             fi
-        :: else ->
+        :: loaded && !REFUSES ->
             assert(!TAKEN(claim) || claim == u); /* nobody's live claim is taken over */
             claim = u;
             claim_sold = false;
-            claim_over = false
+            claim_over = false;
+            CHANGED;
+            deciding++;
+            goto transaction
         fi
-    }
+    };
+    look(taken, lapsed, owner, sold);
+    d_step { /* seats_load.lua */
+        if
+        :: UNCHANGED ->
+            if
+            :: taken != 0 ->
+                assert(!(claim_sold && !sold));
+                claim = owner;
+                claim_sold = sold;
+                claim_over = false
+            :: else
+            fi;
+            loaded = true;
+            n++
+        :: else
+        fi;
+        taken = 0;
+        lapsed = 0;
+        owner = 0;
+        sold = false;
+        changes = 0
+    };
+    goto asks;
 
 transaction:
     atomic {
         if
-        :: k != 0 && key_lock[k] != 0 -> goto done /* 409 idempotency-key-in-use */
+        :: k != 0 && key_lock[k] != 0 -> deciding--; goto done /* 409 idempotency-key-in-use */
         :: (k == 0 || key_lock[k] == 0) && USER_LOCK_FREE(u) -> lock(u, k)
         fi;
         look(taken, lapsed, owner, sold);
@@ -229,12 +281,13 @@ transaction:
         :: (k != 0 && key_of[k] != 0) || taken != 0 -> /* replayed, or 409 seat-unavailable */
             fix = true;
             unlock(u, k);
+            deciding--;
             goto decided
         :: else
         fi
     };
     if
-    :: atomic { true -> unlock(u, k); goto done } /* dies here, or earlier */
+    :: atomic { true -> unlock(u, k); deciding--; goto done } /* dies here, or earlier */
     :: atomic { true -> /* writes and commits */
         if
         :: lapsed != 0 && MAY_CLOSE(lapsed) -> r[lapsed].status = EXPIRED
@@ -249,7 +302,7 @@ transaction:
             unlock(u, k);
             if
             :: !again -> again = true; goto transaction
-            :: else -> goto done /* 503; the claim stays until it lapses */
+            :: else -> owner = 0; sold = false; fix = true /* 503: nothing was done */
             fi
         :: else ->
             made++;
@@ -263,6 +316,7 @@ transaction:
             STORE_KEY_WITH_EFFECT(k, made);
             unlock(u, k)
         fi;
+        deciding--;
         check()
        }
     fi;
@@ -274,7 +328,7 @@ decided:
     :: fix -> correct(u, owner, sold)
     fi;
 done:
-    atomic { i = 0; taken = 0; lapsed = 0; owner = 0; inherited = 0; sold = 0; again = 0; fix = 0; running-- }
+    atomic { i = 0; taken = 0; lapsed = 0; owner = 0; inherited = 0; sold = 0; again = 0; fix = 0; changes = 0; running-- }
 }
 
 /* Any reservation of this user, at any moment. */
@@ -327,7 +381,7 @@ proctype Pay(byte u; byte k)
     fi;
     if
     :: true /* dies before settle.lua */
-    :: d_step { claim = u; claim_sold = true; claim_over = false }
+    :: d_step { claim = u; claim_sold = true; claim_over = false; CHANGED }
     fi;
 done:
     atomic { id = 0; money = 0; was = 0; running-- }
@@ -405,29 +459,48 @@ inline expire(due)
     }
 }
 
-/* doorman_review(): a claim that has lapsed is put right from PostgreSQL. */
-inline review(taken, lapsed, owner, sold)
+/* doorman_review(): a claim that has lapsed, or that is older than any request takes to be decided, is put right from
+ * PostgreSQL, unless it has changed since (release.lua with the value that was seen). */
+#define DOUBTFUL (claim && !claim_sold && (claim_over || deciding == 0))
+
+inline review(taken, lapsed, owner, sold, seen, seen_over)
 {
     if
-    :: atomic { claim && !claim_sold && claim_over -> look(taken, lapsed, owner, sold) };
-        correct(0, owner, sold);
-        d_step { taken = 0; lapsed = 0; owner = 0; sold = false }
-    :: atomic { !(claim && !claim_sold && claim_over) -> skip }
+    :: atomic { DOUBTFUL -> seen = claim; seen_over = claim_over };
+        look(taken, lapsed, owner, sold);
+        d_step {
+            if
+            :: (taken == 0 || sold) && STILL_SEEN ->
+                assert(!(claim_sold && !sold));
+                claim = owner;
+                claim_sold = sold;
+                claim_over = false;
+                CHANGED
+            :: else
+            fi;
+            taken = 0;
+            lapsed = 0;
+            owner = 0;
+            sold = false;
+            seen = 0;
+            seen_over = false
+        }
+    :: atomic { !DOUBTFUL -> skip }
     fi
 }
 
 proctype Expirer()
 {
-    byte i, due, taken, lapsed, owner;
-    bool sold;
+    byte i, due, taken, lapsed, owner, seen;
+    bool sold, seen_over;
 #ifdef ENDLESS
 end:
     do
-    :: expire(due); review(taken, lapsed, owner, sold)
+    :: expire(due); review(taken, lapsed, owner, sold, seen, seen_over)
     od
 #else
     expire(due);
-    review(taken, lapsed, owner, sold);
+    review(taken, lapsed, owner, sold, seen, seen_over);
     running--
 #endif
 }
@@ -453,7 +526,7 @@ end:
 proctype Loss()
 {
     if
-    :: d_step { claim = 0; claim_sold = false; claim_over = false }
+    :: d_step { claim = 0; claim_sold = false; claim_over = false; loaded = false; n = 0 }
     :: true
     fi;
     running--
@@ -463,8 +536,8 @@ proctype Loss()
 
 init
 {
-    byte i, due, taken, lapsed, owner;
-    bool sold;
+    byte i, due, taken, lapsed, owner, seen;
+    bool sold, seen_over;
 
     atomic {
         balance[1] = START;
@@ -529,7 +602,7 @@ init
     };
     atomic {
         expire(due);
-        review(taken, lapsed, owner, sold);
+        review(taken, lapsed, owner, sold, seen, seen_over);
         assert(r[1].status != HELD && r[2].status != HELD && r[3].status != HELD); /* the seat is free or sold */
         look(taken, lapsed, owner, sold);
         assert(taken == 0 || r[taken].status == PAID);

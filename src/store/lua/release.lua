@@ -1,7 +1,8 @@
 -- Corrects the doorman after PostgreSQL has decided. KEYS: 1 the schedule's seats.
 -- ARGV: 2 user whose claims may be changed, 3... groups of three: seat, the value that may be changed ("" for any claim of the
 -- user's, one that has lapsed, or none), truth ("deadline user", deadline 0 when sold; "" when free).
--- Another claim stays: it belongs to a later request. Returns how many were changed.
+-- Another claim stays: it belongs to a later request. What is sold stays so: a retry may come with what was true before
+-- the payment. Returns how many were changed.
 local at, user, changed = now(), ARGV[2], 0
 for i = 3, #ARGV, 3 do
   local value = redis.call('HGET', KEYS[1], ARGV[i])
@@ -10,7 +11,7 @@ for i = 3, #ARGV, 3 do
   if ARGV[i + 1] ~= '' then
     ours = value == ARGV[i + 1]
   else
-    ours = not value or holder == user or (deadline ~= '0' and tonumber(deadline) <= at)
+    ours = not value or (deadline ~= '0' and (holder == user or tonumber(deadline) <= at))
   end
   if ours and ARGV[i + 2] == '' then
     changed = changed + redis.call('HDEL', KEYS[1], ARGV[i])
