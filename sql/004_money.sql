@@ -57,7 +57,8 @@ $$;
 -- Pays a held reservation. p_admitted false: the caller's queue token is no longer good, so nothing new may happen, but the
 -- owner still learns what has happened.
 -- outcome: created | replayed (with the payment), key-in-use, key-reused, not-found, already-paid, expired, reservation-cancelled,
--- insufficient (with balance and price), not-admitted. With created: schedule_id and seats ("7,8") that are now sold.
+-- insufficient (with balance and price), not-admitted. With created, replayed and already-paid: paid_us, schedule_id and
+-- seats ("7,8") that are sold.
 CREATE FUNCTION usher_pay(
     p_user bigint, p_reservation bigint, p_admitted boolean, p_key text, p_hash bytea,
     OUT outcome text, OUT payment_id bigint, OUT price bigint, OUT balance bigint, OUT paid_us bigint,
@@ -84,9 +85,10 @@ BEGIN
                 outcome := 'key-reused';
                 RETURN;
             END IF;
-            SELECT 'replayed', p.id, p.price, l.balance, usher_us(p.paid_at)
-                INTO outcome, payment_id, price, balance, paid_us
-                FROM payment p JOIN ledger l ON l.payment_id = p.id WHERE p.id = v_seen.payment_id;
+            SELECT 'replayed', p.id, p.price, l.balance, usher_us(p.paid_at), r.schedule_id, usher_seat_ids(r.id)
+                INTO outcome, payment_id, price, balance, paid_us, schedule_id, seats
+                FROM payment p JOIN ledger l ON l.payment_id = p.id JOIN reservation r ON r.id = p.reservation_id
+                WHERE p.id = v_seen.payment_id;
             RETURN;
         END IF;
     END IF;
@@ -104,6 +106,10 @@ BEGIN
         WHEN v_status = 'expired' OR v_expires <= v_now THEN 'expired'
         WHEN balance < price THEN 'insufficient'
     END;
+    IF outcome = 'already-paid' THEN
+        SELECT usher_us(p.paid_at), usher_seat_ids(p.reservation_id) INTO paid_us, seats
+            FROM payment p WHERE p.reservation_id = p_reservation;
+    END IF;
     IF outcome IS NOT NULL THEN
         RETURN;
     END IF;

@@ -8,7 +8,8 @@
 
 #ifdef USHER_TEST_HOOKS
 /* Kills this process with SIGKILL when the file named by USHER_TEST_CRASH holds this point's name; the file is removed
- * first, so that it happens once. With "phase:step pause" in the file the process stops (SIGSTOP) instead. */
+ * first, so that it happens once. With "phase:step pause" in the file the process stops (SIGSTOP) instead. Before that
+ * the point's name is appended, as a line, to the file named by USHER_TEST_CRASH_TRACE if that exists. */
 void crash_point(const char *phase, const char *step);
 #else
 static inline void crash_point(const char *phase, const char *step)

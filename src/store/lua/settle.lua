@@ -1,15 +1,23 @@
--- After a payment: the seats are sold, the queue token is used up.
--- KEYS: 1 tokens, 2 active, 3 events, 4 the schedule's seats. ARGV: 2 user, 3 ticket, 4... seats. Returns 1 when the token lived.
+-- After a payment: the seats are sold, the queue token with which it was made is used up. May be told again at any time
+-- later: a token that was issued after the payment is another one and stays.
+-- KEYS: 1 tokens, 2 active, 3 events, 4 the schedule's seats. ARGV: 2 user, 3 ticket, 4 when it was paid in ms, 5... seats.
+-- Returns 1 when the token lived.
 local user, lived = ARGV[2], 0
 local text = redis.call('HGET', KEYS[1], user)
-if text and record(text) == ARGV[3] then
+local ticket, issued = record(text or '0 0')
+if ticket == ARGV[3] and tonumber(issued) <= tonumber(ARGV[4]) then
   redis.call('HDEL', KEYS[1], user)
   redis.call('ZREM', KEYS[2], user)
-  redis.call('XADD', KEYS[3], '*', 'e', 'used', 'k', ARGV[3], 'u', user, 'at', int(now()))
+  redis.call('XADD', KEYS[3], '*', 'e', 'used', 'k', ticket, 'u', user, 'at', int(now()))
   lived = 1
 end
-for i = 4, #ARGV do
-  redis.call('HSET', KEYS[4], ARGV[i], '0 ' .. user)
+local changed = 0
+for i = 5, #ARGV do
+  local value = '0 ' .. user
+  if redis.call('HGET', KEYS[4], ARGV[i]) ~= value then
+    redis.call('HSET', KEYS[4], ARGV[i], value)
+    changed = changed + 1
+  end
 end
-if #ARGV > 3 then redis.call('HINCRBY', KEYS[4], 'n', 1) end
+if changed > 0 then redis.call('HINCRBY', KEYS[4], 'n', 1) end
 return lived
