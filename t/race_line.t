@@ -15,7 +15,7 @@ use constant { BATCH => 100, PERIOD => 600, PROMOTERS => 10 };
 
 my $usher = Usher::Stack->new(
     workers  => 8,
-    config   => { claim_window => '2h', active_ttl => '2h', promote_batch => BATCH, promote_period => PERIOD . 's' },
+    config   => { %PATIENT, promote_batch => BATCH, promote_period => PERIOD . 's' },
     postgres => $LOGGING,
 );
 

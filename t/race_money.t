@@ -8,7 +8,7 @@ use Test::More;
 use Usher::Race;
 use Usher::Stack;
 
-my $usher = Usher::Stack->new(workers => 8, config => { claim_window => '2h', active_ttl => '2h' });
+my $usher = Usher::Stack->new(workers => 8, config => {%PATIENT});
 my ($concert) = $usher->concerts(1);
 my ($schedule, @seats) = $usher->schedule($concert, seats => 100, price => 700);
 my @people = people($usher, 50);

@@ -11,7 +11,7 @@ use Usher::Stack;
 
 my $usher = Usher::Stack->new(
     workers  => 8,
-    config   => { claim_window => '2h', active_ttl => '2h' },
+    config   => {%PATIENT},
     postgres => $LOGGING,
 );
 my ($concert) = $usher->concerts(1);
@@ -48,6 +48,7 @@ subtest '50 users want one seat' => sub {
         return {
             tally      => tally(@r),
             statements => scalar @{ $traffic->{statements} },
+            asked => $traffic->{statements},
             named      => scalar(grep { "@{ $_->json->{conflicting_seat_ids} // [] }" eq $seat } @told),
             live       => live_seats($seat),
             %$traffic{connections},
@@ -57,7 +58,7 @@ subtest '50 users want one seat' => sub {
     is_deeply($with->{tally}, { 201 => 1, '409 seat-unavailable' => 49 }, 'one 201, the others 409 seat-unavailable');
     is($with->{live},       1,  'one ticket');
     is($with->{named},      49, 'everybody who was refused is told which seat');
-    is($with->{statements}, 1,  'PostgreSQL was asked once: by the one who got it');
+    is($with->{statements}, 1,  'PostgreSQL was asked once: by the one who got it') or diag explain $with;
     cmp_ok($with->{connections}, '<=', 1, 'and nobody else connected to it');
 
     my $again = traffic($usher, sub { burst($usher, map { wish($_, $seats[0]) } @people[ 0 .. 49 ]) });

@@ -12,6 +12,7 @@ my $usher = Usher::Stack->new(server => 0, nginx => 0);
 
 # Tries the SQL and undoes it: 'done', or the SQLSTATE with the name of the constraint or column.
 query($usher, q{
+    SET client_min_messages = warning;
     CREATE SCHEMA tried;
     GRANT USAGE ON SCHEMA tried TO PUBLIC;
     CREATE FUNCTION tried.it(p_sql text) RETURNS text LANGUAGE plpgsql AS $$
@@ -79,6 +80,7 @@ hold(3, $s1, [ $a[3] ]);    # somebody else has it now
 query($usher, q{SELECT usher_record_line('{1,2}', '{1,2}', '{issued,issued}', '{1000,1000}')});
 
 my $owner = $usher->session;
+$owner->run('SET client_min_messages = warning');
 
 # --- constraints ---
 
@@ -243,9 +245,9 @@ subtest 'no constraint without a case' => sub {
 subtest 'what the role of the workers must not do' => sub {
     my $worker = $usher->session('usher');
     my @tables = query($usher, q{SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
-        AND relkind IN ('r', 'v', 'm') AND relname NOT IN ('test_clock') ORDER BY 1});
+        AND relkind = 'r' AND relname NOT IN ('test_clock') ORDER BY 1});
     for my $table (@tables) {
-        my $column = query($usher, q{SELECT attname FROM pg_attribute WHERE attrelid = $1::regclass AND attnum = 1}, $table);
+        my $column = query($usher, q{SELECT attname FROM pg_attribute WHERE attrelid = $1::regclass AND attnum = 2}, $table);
         is(join(' ', map { tried($worker, $_) } "INSERT INTO $table DEFAULT VALUES", "UPDATE $table SET $column = NULL",
             "DELETE FROM $table", "TRUNCATE $table", "LOCK TABLE $table", "SELECT 1 FROM $table FOR UPDATE", "ALTER TABLE $table ADD COLUMN x int"),
             join(' ', ('42501') x 7), "$table: no insert, update, delete, truncate, lock, alter");
@@ -264,7 +266,6 @@ subtest 'what the role of the workers must not do' => sub {
         'CREATE OR REPLACE FUNCTION usher_clock() RETURNS timestamptz LANGUAGE sql AS $$ SELECT now() $$',
         'ALTER FUNCTION usher_pay(bigint, bigint, boolean, text, bytea) SECURITY INVOKER',
         'DROP FUNCTION usher_pay(bigint, bigint, boolean, text, bytea)',
-        'GRANT INSERT ON ledger TO usher',
         'SET session_replication_role = replica',
         'SET ROLE usher_owner',
         'ALTER ROLE usher SUPERUSER',

@@ -28,6 +28,7 @@ perl              check  prove and the tests' harness
 mandoc            check  reads the manual pages
 openssl           check  keys for the identity tests
 systemd           check  systemd-analyze, for the units' tests
+procps            check  /bin/kill, which usher.service calls
 wrk               bench  the load
 TABLE
 }

@@ -21,8 +21,8 @@
  *   CANCELS  a keyed hold and its retry, a cancellation, somebody else's hold, expiry
  *   ENDS     a held seat at its end: payment and its retry, cancellation, expiry, somebody else's hold, all at once
  *   MONEY    one wallet: payment and charge, each with its retry, and a cancellation
- * With ENDLESS the scheduler and time never rest, for what must come about at last. NO_GUARD_x takes a guard out, and then
- * the model must fail. */
+ *   ENDLESS  two holds and a payment, while the scheduler and time never rest: what must come about at last (pan -a -f)
+ * NO_GUARD_x takes a guard out, and then the model must fail. */
 
 /* How many deadlines pass while requests are under way (all have passed at the end). */
 #ifndef PASSING
@@ -74,7 +74,6 @@ byte n;              /* counts changes */
 byte deciding;       /* holds between their claim and PostgreSQL's answer */
 
 byte running;        /* requests that are not at their end */
-bool rested;         /* all is over, and the last check was passed */
 
 #define LIVE(i) (r[i].status == HELD || r[i].status == PAID)
 #define FREED   0
@@ -461,7 +460,11 @@ inline expire(due)
 
 /* doorman_review(): a claim that has lapsed, or that is older than any request takes to be decided, is put right from
  * PostgreSQL, unless it has changed since (release.lua with the value that was seen). */
+#ifdef NO_GUARD_CLAIM_ENDS /* each alone would do: a claim's deadline, and the review of old ones */
+#define DOUBTFUL false
+#else
 #define DOUBTFUL (claim && !claim_sold && (claim_over || deciding == 0))
+#endif
 
 inline review(taken, lapsed, owner, sold, seen, seen_over)
 {
@@ -493,7 +496,14 @@ proctype Expirer()
 {
     byte i, due, taken, lapsed, owner, seen;
     bool sold, seen_over;
-#ifdef ENDLESS
+#if defined(NO_GUARD_SCHEDULER) /* it does nothing: a hold that nobody else wants stays in the table */
+    running--;
+end:
+    do
+    :: i = 1 - i
+    od
+#elif defined(ENDLESS)
+    running--;
 end:
     do
     :: expire(due); review(taken, lapsed, owner, sold, seen, seen_over)
@@ -505,10 +515,18 @@ end:
 #endif
 }
 
-#ifdef NO_GUARD_CLAIM_LAPSES
+#ifdef NO_GUARD_CLAIM_ENDS
 #define CLAIM_MAY_LAPSE false
 #else
 #define CLAIM_MAY_LAPSE (claim && !claim_sold && !claim_over)
+#endif
+
+#ifdef ENDLESS
+#define PASS(deadline) deadline = true
+#define MORE true
+#else
+#define PASS(deadline) deadline = true; passed++
+#define MORE (passed < PASSING)
 #endif
 
 proctype Deadlines()
@@ -516,10 +534,10 @@ proctype Deadlines()
     byte passed;
 end:
     do
-    :: atomic { passed < PASSING && CLAIM_MAY_LAPSE -> claim_over = true; passed++ }
-    :: atomic { passed < PASSING && r[1].status == HELD && !r[1].over -> r[1].over = true; passed++ }
-    :: atomic { passed < PASSING && r[2].status == HELD && !r[2].over -> r[2].over = true; passed++ }
-    :: atomic { passed < PASSING && r[3].status == HELD && !r[3].over -> r[3].over = true; passed++ }
+    :: atomic { MORE && CLAIM_MAY_LAPSE -> PASS(claim_over) }
+    :: atomic { MORE && r[1].status == HELD && !r[1].over -> PASS(r[1].over) }
+    :: atomic { MORE && r[2].status == HELD && !r[2].over -> PASS(r[2].over) }
+    :: atomic { MORE && r[3].status == HELD && !r[3].over -> PASS(r[3].over) }
     od
 }
 
@@ -542,7 +560,13 @@ init
     atomic {
         balance[1] = START;
         balance[2] = START;
-#if defined(RETRIES)
+#if defined(ENDLESS)
+        running = 4;
+        run Hold(1, 1);
+        run Pay(1, 2);
+        run Hold(2, 0);
+        run Expirer();
+#elif defined(RETRIES)
         running = 5;
         run Hold(1, 1);
         run Hold(1, 1);
@@ -587,9 +611,7 @@ init
         run Deadlines()
     }
     running == 0;
-#ifdef ENDLESS
-    rested = true
-#else
+#ifndef ENDLESS
     atomic {
         /* a claim that cannot lapse is one that has no deadline */
         if
@@ -609,8 +631,7 @@ init
         assert(!(taken == 0 && TAKEN(claim)));              /* the doorman does not block a free seat for ever */
         assert(!(claim_sold && taken == 0));                /* nor calls it sold */
         assert(user_lock[1] == 0 && user_lock[2] == 0 && key_lock[1] == 0 && key_lock[2] == 0);
-        check();
-        rested = true
+        check()
     }
 #endif
 }
@@ -618,7 +639,7 @@ init
 #ifdef ENDLESS
 /* Whatever is cut off, from some moment on nothing is held and the doorman does not hold a free seat back. */
 #define FREE_OR_SOLD \
-    (rested && r[1].status != HELD && r[2].status != HELD && r[3].status != HELD && \
+    (r[1].status != HELD && r[2].status != HELD && r[3].status != HELD && \
      (!TAKEN(claim) || r[1].status == PAID || r[2].status == PAID || r[3].status == PAID))
 ltl ends { <>[] (FREE_OR_SOLD) }
 #endif

@@ -11,10 +11,19 @@ use MIME::Base64 ();
 use Usher::Http;
 use Usher::Process;
 
-our @EXPORT = qw($LOGGING query ask burst tally people without ruined slowly traffic sql_race breaches);
+our @EXPORT = qw($LOGGING %PATIENT query ask burst tally people without ruined slowly traffic sql_race breaches);
 
 # Settings of PostgreSQL that traffic() needs.
 our $LOGGING = "log_statement = 'all'\nlog_connections = on\nlog_line_prefix = '%u|'\n";
+
+# Configuration for races: long times, so that only who wins decides and not how busy this machine is.
+our %PATIENT = (
+    claim_window      => '2h',
+    active_ttl        => '2h',
+    redis_timeout     => '5s',
+    lock_timeout      => '4s',
+    statement_timeout => '4500ms',
+);
 
 # psql() and redis() of Usher::Stack over connections that stay open, for tests that look often. query takes parameters
 # for $1..$n; in scalar context both return the first line.

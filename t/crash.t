@@ -1,0 +1,651 @@
+#!/usr/bin/perl
+# The crash matrix: every operation, cut off (kill -9) at every point where it reaches PostgreSQL or Redis: before the call, when
+# it is on its way, and when its answer has come. The client repeats the request as a client would; then exactly one effect is
+# there, seats and tokens are where they belong, and `usherctl verify` finds nothing.
+#
+# Which points an operation passes is recorded by running it once (USHER_TEST_CRASH_TRACE). What there is to pass is read from the
+# code: a script, statement or command without a case here fails the test.
+use v5.36;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use Usher::Check;
+use Usher::FastCgi;
+use Usher::Process;
+use Usher::Race;
+use Usher::Stack;
+
+my ($crash, $trace, $usher, $concert);
+
+# Long lives, so that the clock can be moved between the cases; the claim that was cut off is asked about after 15 s.
+use constant { HOLD => 3600, DOUBTFUL => 20, PRICE => 700, MONEY => 5000, PEOPLE => 175 };
+
+sub start_stack {
+    $usher = Usher::Stack->new(
+        workers => 8,
+        env     => {},
+        config  => {
+            hold_ttl => HOLD . 's', claim_window => '24h', active_ttl => '24h', idempotency_ttl => '12h',
+            concert_cache_ttl => '10s', concert_cache_max => '30s', active_max => 10_000,
+        },
+        server => 0,
+    );
+    ($crash, $trace) = map {"$usher->{dir}/$_"} qw(crash trace);
+    $usher->{env} = { USHER_TEST_CRASH => $crash, USHER_TEST_CRASH_TRACE => $trace };
+    $usher->start_server;
+    ($concert) = $usher->concerts(60);
+}
+
+# ---- people and halls, made ahead in bulk
+
+my (@people, @halls);
+
+# An admitted user with MONEY: {user, token}.
+sub person { shift @people // die "more people are needed: raise PEOPLE\n" }
+
+sub make_people {
+    @people = people($usher, PEOPLE);
+    query($usher, "DO \$\$ BEGIN PERFORM usher_charge(u, ${\MONEY}, 1000000, 'first', '\\x00') FROM generate_series("
+            . "$people[0]{user}, $people[-1]{user}) u; END \$\$");
+}
+
+# A schedule of its own with four seats: {schedule, seats => [...]}. The doorman does not know it yet.
+sub hall {
+    if (!@halls) {
+        my @rows = query(
+            $usher,
+            "WITH s AS (INSERT INTO concert_schedule (concert_id, place, concert_at, reservation_opens_at, reservation_closes_at)
+                 SELECT $concert, 'Hall', usher_clock() + interval '90 days', usher_clock() - interval '1 hour',
+                        usher_clock() + interval '60 days' FROM generate_series(1, 60) RETURNING id),
+             e AS (INSERT INTO concert_seat (schedule_id, location, price)
+                 SELECT s.id, 'A' || i, ${\PRICE} FROM s, generate_series(1, 4) i RETURNING id, schedule_id)
+             SELECT schedule_id, string_agg(id::text, ' ' ORDER BY id) FROM e GROUP BY 1"
+        );
+        @halls = map { my ($schedule, $seats) = split /\|/; { schedule => 0 + $schedule, seats => [ split / /, $seats ] } } @rows;
+    }
+    return shift @halls;
+}
+
+my $keys = 0;
+sub key { 'crash-' . ++$keys }
+
+# ---- requests
+
+sub hold_request ($c, %o) {
+    return [
+        POST => '/v1/reservations', user => $c->{user}, token => $c->{token}, %o,
+        body => { schedule_id => $c->{schedule}, seat_ids => [ map { 0 + $_ } @{ $c->{wanted} } ] }
+    ];
+}
+sub pay_request ($c, %o) {
+    return [
+        POST => '/v1/payments', user => $c->{user}, token => $c->{token}, %o, body => { reservation_id => 0 + $c->{reservation} }
+    ];
+}
+sub gated ($c, $path) { [ GET => $path, user => $c->{user}, token => $c->{token} ] }
+
+# Sends until it is answered with something else than 503: what a client does.
+sub insist ($request) {
+    my $response;
+    Usher::Process::until_true(sub { $response = $usher->request(@$request); $response->status != 503 }, 15);
+    return $response;
+}
+
+# The doorman of a hall who knows it.
+sub warm ($c) { insist(gated($c, "/v1/schedules/$c->{schedule}/seats")) }
+
+# A person before a hall of their own, who wants two of its seats.
+sub visitor {
+    my $c = { %{ person() }, %{ hall() } };
+    $c->{wanted} = [ @{ $c->{seats} }[ 0, 1 ] ];
+    return $c;
+}
+
+# The same with the seats held.
+sub holder {
+    my $c = visitor();
+    warm($c);
+    my $r = insist(hold_request($c, key => key()));
+    die "hold: $r->{status} $r->{body}\n" if $r->status != 201;
+    $c->{reservation} = $r->json->{id};
+    return $c;
+}
+
+# ---- what is there
+
+# Everything that a user has, in one line: "balance 5000, 1 charge, 0 payments, held 0, paid 0, ...".
+sub has ($user) {
+    return query(
+        $usher,
+        "SELECT format('balance %s, charges %s, payments %s, held %s, paid %s, cancelled %s, expired %s',
+            (SELECT balance FROM asset WHERE user_id = $user),
+            (SELECT count(*) FROM ledger WHERE user_id = $user AND kind = 'charge'),
+            (SELECT count(*) FROM payment WHERE user_id = $user),
+            count(*) FILTER (WHERE status = 'held'), count(*) FILTER (WHERE status = 'paid'),
+            count(*) FILTER (WHERE status = 'cancelled'), count(*) FILTER (WHERE status = 'expired'))
+         FROM reservation WHERE user_id = $user"
+    );
+}
+
+# The same, as expected, said in what differs from a person who has only come.
+sub having (%o) {
+    %o = (balance => MONEY, charges => 1, payments => 0, held => 0, paid => 0, cancelled => 0, expired => 0, %o);
+    return join ', ', map {"$_ $o{$_}"} qw(balance charges payments held paid cancelled expired);
+}
+
+# What the doorman says of the wanted seats: "free", "held 7", "sold 7".
+sub seats ($c) {
+    my $now = $usher->now * 1000;
+    my %is  = map {
+        my $value = ask($usher, 'HGET', "s:{main}:$c->{schedule}:seats", $_);
+        my ($deadline, $user) = split / /, $value || '1 0';
+        (($deadline == 0 ? "sold $user" : $deadline > $now ? "held $user" : 'free') => 1);
+    } @{ $c->{wanted} };
+    return join ' and ', sort keys %is;
+}
+
+# The user's token in the line: "none", "waiting", "active".
+sub token ($user) {
+    my $record = ask($usher, 'HGET', 'q:{main}:tokens', $user) or return 'none';
+    my ($waits, $active) = map { ask($usher, 'ZSCORE', "q:{main}:$_", $user) ? 1 : 0 } qw(waiting active);
+    return $waits && $active ? 'both' : $waits ? 'waiting' : $active ? 'active' : 'neither';
+}
+
+# The history of the user's tickets: "1001 used".
+sub history ($user) { join ', ', query($usher, "SELECT status FROM waiting_token WHERE user_id = $user ORDER BY id") }
+
+# "", or what is not as it should be.
+sub differs ($what, $is, $should) { $is eq $should ? () : "$what: $is, not $should" }
+
+# Somebody else gets the seats: they are free in every respect.
+sub seats_are_free ($c) {
+    my $other = { %$c, %{ person() } };
+    my $r     = insist(hold_request($other));
+    return differs('somebody else asks for the seats', $r->status, 201);
+}
+
+# ---- the operations
+#
+# name       what is cut off
+# setup      makes a case: a hash, passed to all the others
+# act        the request, or a sub that runs a program: (exit status, its words); both may be called again
+# good       the statuses that the repeated request may have
+# now        what is wrong right after that, as sentences
+# later      ... and once the scheduler has been there (within a minute)
+# connects   the points of a new connection belong to it
+
+my %greeting = map { ("$_:HGET" => 1) } qw(before sent after);
+my @operations;
+sub operation (%o) { push @operations, { good => [200], connects => 0, now => sub { () }, later => sub { () }, %o } }
+
+sub read_twice ($name, $setup, $request, $right = sub { () }) {
+    operation(name => $name, setup => $setup, act => $request, now => sub ($c, $r) { $right->($c, $r) });
+}
+
+my $newcomer = 900_000;
+
+operation(
+    name  => 'join',
+    setup => sub { +{ user => ++$newcomer } },
+    act   => sub ($c) { [ POST => '/v1/queue/tokens', user => $c->{user} ] },
+    good  => [ 200, 201 ],
+    now   => sub ($c, $r) {
+        my ($ticket) = split / /, ask($usher, 'HGET', 'q:{main}:tokens', $c->{user});
+        return (
+            differs('the line', token($c->{user}), 'waiting'),
+            differs('the ticket', $r->json->{ticket}, $ticket),
+            differs('its place', ask($usher, 'ZSCORE', 'q:{main}:waiting', $c->{user}), $ticket)
+        );
+    },
+    later => sub ($c) { differs('history', history($c->{user}), 'waiting') },
+);
+
+sub waiting_person {
+    my $user = ++$newcomer;
+    my $place = insist([ POST => '/v1/queue/tokens', user => $user ])->json;
+    return { user => $user, token => $place->{token}, ticket => $place->{ticket} };
+}
+
+read_twice(
+    'poll', \&waiting_person,
+    sub ($c) { [ GET => '/v1/queue/tokens/me', token => $c->{token} ] },
+    sub ($c, $r) { differs('the ticket', $r->json->{ticket}, $c->{ticket}) }
+);
+
+operation(
+    name  => 'leave',
+    setup => \&waiting_person,
+    act   => sub ($c) { [ DELETE => '/v1/queue/tokens/me', token => $c->{token} ] },
+    good  => [204],
+    now   => sub ($c, $r) { differs('the line', token($c->{user}), 'none') },
+    later => sub ($c) { differs('history', history($c->{user}), 'left') },
+);
+
+# Past nginx, which would answer from its cache.
+read_twice(
+    'the line as a whole', sub { +{} },
+    sub ($c) { sub { eval { $usher->fcgi(GET => '/v1/queue') } } },
+    sub ($c, $r) { differs('state', $r->json->{state}, 'open') }
+);
+
+# ---- reading
+
+my $reader;
+my $page = 0;
+sub reader { $reader //= person() }
+sub reading ($path) { (sub { reader() }, sub ($c) { gated($c, $path) }) }
+
+read_twice(
+    'a concert page, not in the cache', sub { +{ %{ reader() }, page => ++$page } },
+    sub ($c) { gated($c, "/v1/concerts?size=1&page=$c->{page}") },
+    sub ($c, $r) { differs('the page', $r->json->{items}[0]{id}, $c->{page} + 1) }
+);
+read_twice(
+    'a concert page, hit late in its life',
+    sub {
+        my $c       = { %{ reader() }, page => ++$page };
+        my $request = gated($c, "/v1/concerts?size=1&page=$page");
+        insist($request);
+        Usher::Process::until_true(sub { ask($usher, 'EXISTS', "c:{main}:concerts:page:1:$page") });
+        $usher->clock_advance(7);
+        return $c;
+    },
+    sub ($c) { gated($c, "/v1/concerts?size=1&page=$c->{page}") },
+    sub ($c, $r) { differs('the page', $r->json->{items}[0]{id}, $c->{page} + 1) }
+);
+my $limit = 1;
+read_twice('concerts by cursor', sub { +{ %{ reader() }, limit => ++$limit } },
+    sub ($c) { gated($c, "/v1/concerts?limit=$c->{limit}") },
+    sub ($c, $r) { differs('concerts', scalar @{ $r->json->{items} }, $c->{limit}) });
+read_twice('a concert', reading('/v1/concerts/1'));
+read_twice('its schedules', reading('/v1/concerts/2/schedules'));
+read_twice(
+    'seats, the doorman cold', \&visitor,
+    sub ($c) { gated($c, "/v1/schedules/$c->{schedule}/seats") },
+    sub ($c, $r) { differs('free seats', scalar @{ $r->json->{items} }, 4) }
+);
+read_twice(
+    'balance', sub { reader() },
+    sub ($c) { [ GET => '/v1/balance', user => $c->{user} ] },
+    sub ($c, $r) { differs('balance', $r->json->{balance}, MONEY) }
+);
+read_twice('entries', sub { reader() }, sub ($c) { [ GET => '/v1/balance/entries', user => $c->{user} ] });
+read_twice('own reservations', sub { reader() }, sub ($c) { [ GET => '/v1/reservations', user => $c->{user} ] });
+my $paid;
+sub paid { $paid //= do { my $c = holder(); $c->{payment} = insist(pay_request($c))->json->{id}; $c } }
+read_twice('a reservation', \&paid, sub ($c) { [ GET => "/v1/reservations/$c->{reservation}", user => $c->{user} ] });
+read_twice('a payment', \&paid, sub ($c) { [ GET => "/v1/payments/$c->{payment}", user => $c->{user} ] });
+read_twice('readiness', sub { +{} }, sub ($c) { [ GET => '/readyz' ] });
+
+# ---- holding
+
+sub is_held ($c) { (differs('has', has($c->{user}), having(held => 1)), differs('seats', seats($c), "held $c->{user}")) }
+
+operation(
+    name  => 'hold',
+    setup => sub { my $c = visitor(); warm($c); $c->{key} = key(); $c },
+    act   => sub ($c) { hold_request($c, key => $c->{key}) },
+    good  => [201],
+    now   => sub ($c, $r) { is_held($c) },
+    later => sub ($c) { is_held($c) },
+);
+operation(
+    name  => 'hold, the doorman cold',
+    setup => sub { my $c = visitor(); $c->{key} = key(); $c },
+    act   => sub ($c) { hold_request($c, key => $c->{key}) },
+    good  => [201],
+    now   => sub ($c, $r) { is_held($c) },
+    later => sub ($c) { is_held($c) },
+);
+
+# Without a key the client may not repeat it; it looks whether it has the seats. If not, they are free within a minute.
+operation(
+    name  => 'hold without a key',
+    setup => sub { my $c = visitor(); warm($c); $c },
+    act   => sub ($c) { hold_request($c) },
+    once  => 1,
+    now   => sub ($c, $r) {
+        my $own = insist([ GET => '/v1/reservations', user => $c->{user} ])->json->{items};
+        $c->{own} = @$own;
+        return (
+            differs('has', has($c->{user}), having(held => scalar @$own)),
+            map { differs('own reservation', $_->{status}, 'held') } @$own
+        );
+    },
+    later => sub ($c) { $c->{own} ? is_held($c) : seats_are_free($c) },
+);
+
+# Another one holds the seats in truth, and the doorman has forgotten it: PostgreSQL refuses what he gave.
+operation(
+    name  => 'hold, refused by PostgreSQL',
+    setup => sub {
+        my $other = holder();
+        my $c     = { %$other, %{ person() }, owner => $other->{user}, key => key() };
+        ask($usher, 'HDEL', "s:{main}:$c->{schedule}:seats", @{ $c->{wanted} });
+        return $c;
+    },
+    act  => sub ($c) { hold_request($c, key => $c->{key}) },
+    good => [409],
+    now  => sub ($c, $r) {
+        (differs('has', has($c->{user}), having()), differs('the other one has', has($c->{owner}), having(held => 1)));
+    },
+    later => sub ($c) { differs('somebody else asks for the seats', insist(hold_request({ %$c, %{ reader() } }))->status, 409) },
+);
+operation(
+    name  => 'cancel',
+    setup => \&holder,
+    act   => sub ($c) { [ DELETE => "/v1/reservations/$c->{reservation}", user => $c->{user} ] },
+    good  => [204],
+    now   => sub ($c, $r) { differs('has', has($c->{user}), having(cancelled => 1)) },
+    later => sub ($c) { seats_are_free($c) },
+);
+
+# ---- money
+
+operation(
+    name  => 'charge',
+    setup => sub { +{ %{ person() }, key => key() } },
+    act   => sub ($c) { [ POST => '/v1/balance/charges', user => $c->{user}, key => $c->{key}, body => { amount => 300 } ] },
+    good  => [201],
+    now   => sub ($c, $r) {
+        (differs('has', has($c->{user}), having(balance => MONEY + 300, charges => 2)),
+            differs('the answer', $r->json->{balance}, MONEY + 300));
+    },
+);
+
+sub is_paid ($c) {
+    my $settled = differs('seats', seats($c), "sold $c->{user}");
+    return (
+        differs('has', has($c->{user}), having(balance => MONEY - 2 * PRICE, payments => 1, paid => 1)),
+        differs('seats', seats($c), "sold $c->{user}"),
+        differs('the line', token($c->{user}), 'none'),
+    );
+}
+
+# Nobody waits for what is posted to Redis: a moment.
+sub is_paid_soon ($c) {
+    my @wrong;
+    Usher::Process::until_true(sub { @wrong = is_paid($c); !@wrong }, 3);
+    return @wrong;
+}
+
+operation(
+    name  => 'pay',
+    setup => sub { my $c = holder(); $c->{key} = key(); $c },
+    act   => sub ($c) { pay_request($c, key => $c->{key}) },
+    good  => [201],
+    now   => sub ($c, $r) { (is_paid_soon($c), differs('the price', $r->json->{price}, 2 * PRICE)) },
+    later => sub ($c) { (is_paid($c), differs('history', history($c->{user}), 'used')) },
+);
+operation(
+    name  => 'pay without a key',
+    setup => \&holder,
+    act   => sub ($c) { pay_request($c) },
+    good  => [ 201, 409 ],
+    now   => sub ($c, $r) {
+        (is_paid_soon($c), $r->status == 409 ? differs('the answer', $r->json->{code}, 'already-paid') : ());
+    },
+    later => sub ($c) { (is_paid($c), differs('history', history($c->{user}), 'used')) },
+);
+
+# Cut off and never repeated: the scheduler tells the doorman.
+operation(
+    name  => 'pay, and never come back',
+    setup => \&holder,
+    act   => sub ($c) { pay_request($c) },
+    once  => 1,
+    later => sub ($c) {
+        my $made = query($usher, "SELECT count(*) FROM payment WHERE user_id = $c->{user}");
+        return $made
+            ? (differs('has', has($c->{user}), having(balance => MONEY - 2 * PRICE, payments => 1, paid => 1)),
+            differs('seats', seats($c), "sold $c->{user}"))
+            : is_held($c);
+    },
+);
+
+# ---- the scheduler and the operator; a run that finds the other one's lock has nothing to do and is repeated
+
+sub program ($program, @args) {
+    return sub ($c) {
+        return sub {
+            my @options = @{ $c->{options} // [] };
+            my ($status, undef, $words) = Usher::Process::run({ env => $usher->_environment },
+                "${\$usher->build}/$program", '-c', $usher->{conf}, @options, @args);
+            return { status => $words =~ /another scheduler/ ? 503 : $status == 0 ? 200 : $status == 137 ? 503 : $status };
+        };
+    };
+}
+
+operation(
+    name  => 'promote',
+    setup => sub {
+        +{ three => [ map { waiting_person() } 1 .. 3 ], options => [ '-o', 'promote_batch=1000', '-o', 'promote_period=100ms' ] }
+    },
+    act => program('usher-scheduler', 'promote'),
+    now => sub ($c, $r) {
+        my @wrong = map { differs("user $_->{user} in the line", token($_->{user}), 'active') } @{ $c->{three} };
+        my ($serving) = ask($usher, 'HGET', 'q:{main}:admission', 'serving');
+        return (
+            @wrong,
+            differs('serving', $serving, $c->{three}[-1]{ticket}),
+            map { differs("history of user $_->{user}", history($_->{user}), 'active') } @{ $c->{three} }
+        );
+    },
+);
+
+# Each time there is one of everything that can be over: a token, a hold, a claim without a hold, an old key, some history.
+my $no_show = 800_000;
+my $old_key = 0;
+operation(
+    name  => 'expire',
+    setup => sub {
+        my $c = holder();
+        $c->{no_show} = ++$no_show;
+        my $place = insist([ POST => '/v1/queue/tokens', user => $no_show ])->json;
+        $usher->scheduler(qw(-o promote_batch=1000 -o promote_period=100ms -o claim_window=1s promote));
+        my $now = $usher->now;
+        query($usher, "UPDATE reservation SET reserved_at = reserved_at - interval '2 hours', expires_at = expires_at - interval '2 hours'"
+                . " WHERE id = $c->{reservation}");
+        ask($usher, 'HSET', "s:{main}:$c->{schedule}:seats", map { ($_ => (($now - 10) * 1000) . " $c->{user}") } @{ $c->{wanted} });
+        ask($usher, 'HSET', "s:{main}:$c->{schedule}:seats", $c->{seats}[2], (($now + HOLD - DOUBTFUL) * 1000) . ' 1');
+        query($usher, "INSERT INTO idempotency_key (user_id, key, request_hash, reservation_id, created_at)"
+                . " VALUES ($c->{user}, 'old-${\++$old_key}', '\\x00', $c->{reservation}, usher_clock() - interval '1 day')");
+        $usher->clock_advance(2);
+        $c->{left} = waiting_person();
+        insist([ DELETE => '/v1/queue/tokens/me', token => $c->{left}{token} ]);
+        return $c;
+    },
+    act => program('usher-scheduler', 'expire'),
+    now => sub ($c, $r) {
+        return (
+            differs('has', has($c->{user}), having(expired => 1)),
+            differs('no-show', token($c->{no_show}), 'none'),
+            differs('history of the no-show', history($c->{no_show}), 'expired'),
+            differs('history of who left', history($c->{left}{user}), 'left'),
+            differs('old keys', query($usher, "SELECT count(*) FROM idempotency_key WHERE user_id = $c->{user} AND key LIKE 'old%'"), 0),
+            differs('claims of nobody', ask($usher, 'HGET', "s:{main}:$c->{schedule}:seats", $c->{seats}[2]), ''),
+        );
+    },
+    later => sub ($c) { differs('seats', seats($c), 'free') },
+);
+
+operation(name => "usherctl $_", setup => sub { +{} }, act => program('usherctl', $_)) for qw(pause resume);
+operation(
+    name  => 'usherctl evict',
+    setup => sub {
+        my $c = { %{ reader() }, page => ++$page };
+        insist(gated($c, "/v1/concerts?size=1&page=$page"));
+        Usher::Process::until_true(sub { ask($usher, 'EXISTS', "c:{main}:concerts:page:1:$page") });
+        return $c;
+    },
+    act => program('usherctl', 'evict'),
+    now => sub ($c, $r) { differs('cached pages', ask($usher, 'EXISTS', "c:{main}:concerts:page:1:$c->{page}"), 0) },
+);
+
+# ---- the line, restored
+
+# Whether the line is as before: one waits, one is active, and numbers go on.
+sub line_is_as_before ($c) {
+    my $place = insist([ GET => '/v1/queue/tokens/me', token => $c->{token} ]);
+    my $next  = waiting_person();
+    return (
+        differs('the poll', $place->status, 200),
+        differs('the line', join(' ', map { token($_) } $c->{user}, $c->{active}{user}), 'waiting active'),
+        $next->{ticket} > $c->{ticket} ? () : "ticket $next->{ticket} is given again",
+        differs('the lost ticket', ask($usher, 'ZSCORE', 'q:{main}:waiting', $c->{user}), $c->{ticket}),
+    );
+}
+
+sub recorded_line {
+    my $c = waiting_person();
+    $c->{active} = reader();
+    $usher->scheduler('expire');
+    return $c;
+}
+
+operation(
+    name  => 'a poll that restores the lost line',
+    setup => sub { my $c = recorded_line(); ask($usher, 'FLUSHALL'); $c },
+    act   => sub ($c) { [ GET => '/v1/queue/tokens/me', token => $c->{token} ] },
+    now   => sub ($c, $r) { line_is_as_before($c) },
+    connects => 1,
+);
+operation(
+    name  => 'the first request after Redis has come back with an older copy',
+    setup => sub {
+        my $c = recorded_line();
+        warm(visitor()) for 1 .. 2;
+        $c->{left} = waiting_person();
+        insist([ DELETE => '/v1/queue/tokens/me', token => $c->{left}{token} ]);
+        ask($usher, 'HSET', 'q:{main}:admission', 'run', 'an older one');
+        ask($usher, 'CLIENT', 'KILL', 'TYPE', 'normal');
+        return $c;
+    },
+    act      => sub ($c) { [ GET => '/v1/queue/tokens/me', token => $c->{token} ] },
+    now      => sub ($c, $r) { (line_is_as_before($c), differs('history of who left', history($c->{left}{user}), 'left')) },
+    connects => 1,
+);
+
+# ---- what the shop tells the adaptive line; each worker says it with its first hold
+
+operation(
+    name   => 'hold, and tell the pulse',
+    before => sub { restart_server(USHER_ADMISSION => 'adaptive') },
+    setup  => sub { my $c = visitor(); $c->{key} = key(); $usher->{pulse}++ && sleep 1; $c },
+    act    => sub ($c) { hold_request($c, key => $c->{key}) },
+    good   => [201],
+    now    => sub ($c, $r) { is_held($c) },
+    later  => sub ($c) { is_held($c) },
+    only   => qr/:pulse$/,
+);
+
+sub restart_server (%environment) {
+    $usher->stop_server;
+    %{ $usher->{env} } = (%{ $usher->{env} }, %environment);
+    $usher->start_server;
+}
+
+# ---- running them
+
+sub act ($o, $c) {
+    my $what = $o->{act}->($c);
+    return ref $what eq 'CODE' ? $what->() : $usher->request(@$what);
+}
+
+# A run's answer, or undef: a worker that died while it was asked past nginx gives none.
+sub status_of ($answer) { !$answer ? 503 : ref $answer eq 'HASH' ? $answer->{status} : $answer->status }
+
+my %killed;    # point => name of an operation that was cut off there
+
+# The points that the operation passes, in their order.
+sub points ($o) {
+    my $c = $o->{setup}->();
+    Usher::Process::spew($trace, '');
+    my $answer;
+    Usher::Process::until_true(sub { $answer = act($o, $c); status_of($answer) != 503 }, 15);
+    my %seen;
+    my @points = grep { !$seen{$_}++ } split /\n/, Usher::Process::slurp($trace);
+    unlink $trace;
+    @points = grep { !$greeting{$_} } @points if !$o->{connects};
+    @points = grep { $_ =~ $o->{only} } @points if $o->{only};
+    return @points;
+}
+
+# One case: cut off at the point, repeated; a list of what is wrong.
+sub cut_off ($o, $c, $point) {
+    Usher::Process::spew("$crash.new", "$point\n");
+    rename "$crash.new", $crash or die "$crash: $!\n";
+    my $answer = act($o, $c);
+    if (unlink $crash) {
+        return "the point was not passed (the answer was " . status_of($answer) . ')';
+    }
+    $killed{$point} //= $o->{name};
+    return ("cut off, but answered with " . status_of($answer)) if status_of($answer) != 503;
+    if (!$o->{once}) {
+        Usher::Process::until_true(sub { $answer = act($o, $c); status_of($answer) != 503 }, 15);
+        my $status = status_of($answer);
+        return "repeated, it is answered with $status" . (ref $answer eq 'HASH' ? '' : " $answer->{body}")
+            if !grep { $_ == $status } @{ $o->{good} };
+    }
+    return $o->{now}->($c, $answer);
+}
+
+sub settle_down {
+    $usher->clock_advance(DOUBTFUL);
+    my $status;
+    Usher::Process::until_true(sub { ($status) = $usher->scheduler('expire'); $status == 0 }, 15);
+    return;
+}
+
+sub try_all ($o) {
+    $o->{before}->() if $o->{before};
+    my (%case, %wrong);
+    my @points = points($o);
+    ok(scalar @points, "$o->{name}: passes " . @points . ' points') or return;
+    for my $point (@points) {
+        $case{$point}  = $o->{setup}->();
+        $wrong{$point} = [ cut_off($o, $case{$point}, $point) ];
+    }
+    settle_down();
+    for my $point (@points) {
+        my @wrong = (@{ $wrong{$point} }, map {"later: $_"} $o->{later}->($case{$point}));
+        ok(!@wrong, "$o->{name}: killed at $point") or diag join "\n", @wrong;
+    }
+    my ($status, $out, $err) = $usher->ctl('verify');
+    is($status, 0, "$o->{name}: verify finds nothing") or diag $out, $err;
+    return;
+}
+
+# ---- every point there is, from the code
+
+sub functions_of ($path) { split /^\}\n/m, Usher::Process::slurp($path) }
+
+sub all_points {
+    my $source  = $usher->source . '/src';
+    my %steps   = map { ($_ => 1) } Usher::Process::slurp("$source/store/statement.h") =~ /^\s*ROW\((\w+),\s+(?:true|false)/mg;
+    my %scripts = Usher::Process::slurp("$source/store/script.h") =~ /^\s*ROW\((\w+),\s+"(\w+)"/mg;
+    cmp_ok(keys %steps,   '>', 20, 'the table of statements is read');
+    cmp_ok(keys %scripts, '>', 15, 'the table of scripts is read');
+    $steps{$_} = 1 for values %scripts;
+
+    # Nobody waits for the answer of what is posted: it has no "after". The first call of a pipeline names it.
+    my %posted;
+    for my $path (glob "$source/sale/*.c") {
+        for my $function (functions_of($path)) {
+            $steps{$1}             = 1 while $function =~ /redis_command\(&\w+(?:\[0\])?, \w+, "(\w+)"/g;
+            $posted{ $scripts{$1} } = 1 while $function =~ /redis_script\(&?\w+, \w+, SCRIPT_(\w+)\).*?redis_post\(/sg;
+        }
+    }
+    return map {
+        my $step = $_;
+        map {"$_:$step"} 'before', 'sent', $posted{$step} ? () : 'after'
+    } sort keys %steps;
+}
+
+start_stack();
+make_people();
+try_all($_) for @operations;
+my @missing = grep { !$killed{$_} } all_points();
+is_deeply(\@missing, [], 'something was cut off at every point there is: a new script or statement needs its case here');
+diag 'people left: ' . @people if @people > 40;
+done_testing;
