@@ -83,7 +83,7 @@ sub without_lock ($code) {
          ALTER ROLE usher SET search_path = shadow, pg_catalog, public'
     );
     $code->();
-    query($usher, 'ALTER ROLE usher RESET search_path; DROP SCHEMA shadow CASCADE');
+    query($usher, 'ALTER ROLE usher RESET search_path; DROP FUNCTION shadow.pg_try_advisory_xact_lock(int, int); DROP SCHEMA shadow');
 }
 
 subtest 'ten promoters' => sub {
@@ -103,10 +103,10 @@ subtest 'ten promoters' => sub {
     without_lock(sub {
         for my $tenth (2 .. 10) {
             $usher->clock_advance(PERIOD / 10);
-            promoters($tenth == 10 ? PROMOTERS : 2);
+            promoters($tenth == 10 ? PROMOTERS : 1);
         }
         my @admitted = admitted_since($last);
-        is(scalar @admitted, BATCH, 'ten and fewer who know nothing of each other: 100 are admitted in the period');
+        is(scalar @admitted, BATCH, 'of all who know nothing of each other, 100 are admitted in the period');
         ($ended, $said) = promoters(PROMOTERS);
         is_deeply($ended, [ (0) x PROMOTERS ], 'all exit with 0');
         is(scalar(() = $said =~ /promote admitted=0 /g), PROMOTERS, 'all of them at it, and nobody more is admitted');
@@ -114,12 +114,12 @@ subtest 'ten promoters' => sub {
         is(ask($usher, 'HGET', 'q:{main}:admission', 'serving'), $last + BATCH, 'serving is the last of them');
 
         $usher->clock_advance(PERIOD / 10);
-        promoters(PROMOTERS);
+        promoters(2);
         my @later = admitted_since($last);
         cmp_ok(scalar @later, '>', BATCH, 'later it goes on');
         is(busiest_period(@later), BATCH, 'with 100 in any period');
         without($usher, ['admission-budget'], sub {
-            promoters(PROMOTERS);
+            promoters(2);
             cmp_ok(busiest_period(admitted_since($last)), '>', BATCH, 'without the budget more are (guard off: admission-budget)');
         });
     });

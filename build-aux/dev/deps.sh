@@ -30,6 +30,7 @@ openssl           check  keys for the identity tests
 systemd           check  systemd-analyze, for the units' tests
 procps            check  /bin/kill, which usher.service calls
 wrk               bench  the load
+cppcheck          analyze  the second reader of check --analyze
 TABLE
 }
 

@@ -4,11 +4,11 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 void random_bytes(void *out, size_t length)
 {
@@ -28,18 +28,25 @@ void random_bytes(void *out, size_t length)
     }
 }
 
-/* splitmix64 (Steele, Lea, Flood 2014). A forked worker must not repeat its siblings' sequence, so the process is part
- * of the state. */
+static bool seeded;
+
+static void forget_seed(void)
+{
+    seeded = false;
+}
+
+/* splitmix64 (Steele, Lea, Flood 2014). A forked worker must not repeat its siblings' sequence, so each fork seeds anew. */
 static uint32_t next(void)
 {
     static uint64_t state;
-    static pid_t seeded_in;
-    pid_t self = getpid();
+    static bool watching;
     uint64_t mixed;
 
-    if (seeded_in != self) {
+    if (!watching)
+        watching = pthread_atfork(NULL, NULL, forget_seed) == 0;
+    if (!seeded) {
         random_bytes(&state, sizeof state);
-        seeded_in = self;
+        seeded = watching;
     }
     mixed = state += UINT64_C(0x9e3779b97f4a7c15);
     mixed = (mixed ^ (mixed >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);

@@ -105,6 +105,12 @@ static enum verdict compare(const struct verify *verify, const struct truth *tru
 
 /* ---- PostgreSQL's side ---- */
 
+/* The first look: tickets alone, so a hold may have lapsed and nobody's name is known. */
+#define SEATS_WITH_TICKET                                                                                              \
+    "SELECT schedule_id, seat_id, reservation_status = 'paid' FROM reservation_ticket"                                 \
+    " WHERE schedule_id = ANY ($1::bigint[]) AND reservation_status IN ('held', 'paid') ORDER BY schedule_id, seat_id"
+
+/* The second: the whole truth of some seats. */
 #define SEATS_TAKEN                                                                                                    \
     "SELECT t.schedule_id, t.seat_id, r.id, r.user_id,"                                                                \
     " CASE r.status WHEN 'paid' THEN 0 ELSE (extract(epoch FROM r.expires_at) * 1000)::bigint END AS deadline"         \
@@ -210,30 +216,39 @@ static struct field *read_hall(struct arena *scratch, const struct redis_value *
 
 /* ---- the first look: whole halls ---- */
 
-/* rows from *row on are this schedule's, up to another one's. */
-static void compare_hall(const struct verify *verify, struct arena *scratch, int64_t schedule,
-                         const struct redis_value *all, int64_t now, const struct pg_rows *rows, size_t *row,
-                         struct seats *suspects)
+/* Whether a seat is worth a second look. A hold without a claim may just have lapsed or been given back. */
+static bool looks_wrong(const struct claim *claim, bool has_ticket, bool paid, int64_t now)
 {
+    if (is_sold(claim))
+        return !paid;
+    return claim->loaded && has_ticket && (paid || is_free(claim, now));
+}
+
+/* rows from *row on are this schedule's, up to another one's. */
+static void compare_hall(struct arena *scratch, int64_t schedule, const struct redis_value *all, int64_t now,
+                         const struct pg_rows *rows, size_t *row, struct seats *suspects)
+{
+    enum { SCHEDULE, SEAT, PAID };
     bool loaded;
     size_t count, next = 0;
     struct field *fields = read_hall(scratch, all, &count, &loaded);
     for (;;) {
-        struct truth truth = {.schedule = INT64_MAX};
-        if (*row < pg_count(rows))
-            truth = read_truth(rows, *row);
-        bool has_truth = truth.schedule == schedule;
-        if (!has_truth && next == count)
+        int64_t ticket = INT64_MAX, field = next < count ? fields[next].seat : INT64_MAX;
+        if (*row < pg_count(rows) && pg_get_int(rows, *row, SCHEDULE) == schedule)
+            ticket = pg_get_int(rows, *row, SEAT);
+        int64_t seat = ticket < field ? ticket : field;
+        if (seat == INT64_MAX)
             return;
-        int64_t seat = has_truth && (next == count || truth.seat <= fields[next].seat) ? truth.seat : fields[next].seat;
         struct claim claim = {.loaded = loaded};
-        if (next < count && fields[next].seat == seat)
+        if (field == seat)
             claim = read_claim(fields[next++].value, loaded);
-        truth = truth_of(rows, row, schedule, seat);
-        if (compare(verify, &truth, &claim, now) != RIGHT)
+        bool paid = false;
+        for (; *row < pg_count(rows) && pg_get_int(rows, *row, SCHEDULE) == schedule &&
+               pg_get_int(rows, *row, SEAT) == seat;
+             ++*row)
+            paid = paid || *pg_get(rows, *row, PAID) == 't';
+        if (looks_wrong(&claim, ticket == seat, paid, now))
             add(suspects, schedule, seat);
-        while (*row < pg_count(rows) && pg_get_int(rows, *row, 0) == schedule && pg_get_int(rows, *row, 1) == seat)
-            ++*row;
     }
 }
 
@@ -245,7 +260,7 @@ static bool compare_halls(struct verify *verify, struct arena *scratch, const in
     struct redis_call calls[HALLS_AT_ONCE + 1];
     struct redis_value *values[HALLS_AT_ONCE + 1];
     pg_ids(&params, schedules, count);
-    if (!query(verify, scratch, SEATS_TAKEN BY_SEAT, &params, &rows))
+    if (!query(verify, scratch, SEATS_WITH_TICKET, &params, &rows))
         return false;
     for (size_t i = 0; i < count; i++) {
         redis_command(&calls[i], scratch, "HGETALL", true);
@@ -256,7 +271,7 @@ static bool compare_halls(struct verify *verify, struct arena *scratch, const in
         return no_redis(verify);
     size_t row = 0;
     for (size_t i = 0; i < count; i++)
-        compare_hall(verify, scratch, schedules[i], values[i], read_time(values[count]), rows, &row, suspects);
+        compare_hall(scratch, schedules[i], values[i], read_time(values[count]), rows, &row, suspects);
     return true;
 }
 
@@ -323,7 +338,7 @@ static bool ask_truth(struct verify *verify, struct arena *scratch, const struct
     }
     pg_ids(&params, schedules, count);
     pg_ids(&params, ids, count);
-    if (!query(verify, scratch, SEATS_TAKEN " AND t.seat_id = ANY ($2::bigint[])" BY_SEAT, &params, &rows))
+    if (!query(verify, scratch, SEATS_TAKEN, &params, &rows))
         return false;
     size_t row = 0;
     for (size_t i = 0; i < count; i++) /* suspects are by schedule and seat */

@@ -16,6 +16,7 @@ struct calibrate_step {
     uint64_t p99;        /* microseconds, of the slowest operation */
     enum operation slowest;
     bool good;
+    bool stood_still; /* answers came in time, but too few got through: the line let too few in */
 };
 
 struct calibration {
@@ -30,6 +31,8 @@ enum { SEED_TRANSACTIONS = 6, SPARE_PERCENT = 20, PERIOD_S = 10 };
 
 /* Tries rates until the server has shown its limit, and reckons. The venues must be known. */
 void calibrate_run(struct stage *stage, struct calibration *calibration);
+/* "carried", "too much", "too few let in". */
+const char *calibrate_word(const struct calibrate_step *step);
 /* The seed's arithmetic: transactions a minute, less the spare, by transactions for a buyer (at least six), as buyers
  * in PERIOD_S seconds; at least 1. */
 int64_t calibrate_batch(double transactions_a_minute, double a_buyer);

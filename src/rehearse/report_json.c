@@ -77,7 +77,7 @@ static void put_timeline(const struct tally *tally, FILE *out)
         const struct moment *moment = &tally->moments[i];
         fprintf(out,
                 "%s\n{\"second\":%.1f,\"waiting\":%" PRId64 ",\"active\":%" PRId64 ",\"sold\":%" PRId64
-                ",\"requests\":%" PRId64 "}",
+                ",\"requests_per_s\":%" PRId64 "}",
                 i ? "," : "", moment->second, moment->waiting, moment->active, moment->sold, moment->requests);
     }
     fprintf(out, "]");

@@ -105,9 +105,9 @@ void report_calibration_text(const struct stage *stage, const struct calibration
     fprintf(out, "  offered/s  through/s  transactions/min  for a buyer  p99 ms  slowest\n");
     for (int i = 0; i < calibration->count; i++) {
         const struct calibrate_step *step = &calibration->steps[i];
-        fprintf(out, "  %9.1f  %9.1f  %16.0f  %11.1f  %6.1f  %s%s\n", step->offered, step->carried,
+        fprintf(out, "  %9.1f  %9.1f  %16.0f  %11.1f  %6.1f  %s%s%s\n", step->offered, step->carried,
                 step->transactions * 60, step->a_buyer, ms(step->p99), operation_names[step->slowest],
-                step->good ? "" : ": too much");
+                step->good ? "" : ": ", step->good ? "" : calibrate_word(step));
     }
     if (calibration->limit)
         fprintf(out, "\nNo higher rate was tried: %s.\n", calibration->limit);

@@ -68,7 +68,8 @@ struct error_count {
     int64_t count;
 };
 
-/* One second. waiting and active are what the server says of the line; -1 before it has said anything. */
+/* One second. waiting and active are what the server says of the line (the fans' own view before it has said anything);
+ * requests are a second's. */
 struct moment {
     double second;
     int64_t waiting, active, sold, requests;

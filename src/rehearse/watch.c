@@ -35,6 +35,17 @@ bool watch_read_line(struct span body, struct line_view *line)
     return line->known;
 }
 
+/* Into the moment at which it was asked for. */
+static void note_line(struct watch *watch, const struct line_view *line)
+{
+    struct tally *tally = &watch->stage->tally;
+    watch->stage->line = *line;
+    if (tally->moment_count > 0) {
+        tally->moments[tally->moment_count - 1].waiting = line->waiting;
+        tally->moments[tally->moment_count - 1].active = line->active;
+    }
+}
+
 static void answered(struct ask *ask, const struct answer *answer)
 {
     struct watch *watch = (struct watch *)((char *)ask - offsetof(struct watch, ask));
@@ -46,11 +57,11 @@ static void answered(struct ask *ask, const struct answer *answer)
         histogram_add(&tally->whole[OP_LINE], answer->whole);
     }
     if (answer->status == 200 && watch_read_line((struct span){answer->body, answer->length}, &line))
-        watch->stage->line = line;
+        note_line(watch, &line);
 }
 
 /* On a terminal one line that is written over, otherwise a line each time. */
-static void show(struct watch *watch, const struct moment *moment, int64_t requests)
+static void show(struct watch *watch, const struct moment *moment)
 {
     const struct stage *stage = watch->stage;
     int64_t errors = 0;
@@ -64,25 +75,28 @@ static void show(struct watch *watch, const struct moment *moment, int64_t reque
             "%s%5.0f s  came %" PRId64 "/%" PRId64 "  waiting %" PRId64 "  active %" PRId64 "  sold %" PRId64
             "/%" PRId64 "  %" PRId64 " req/s  %d connections%s%s",
             terminal ? "\r\033[K" : "", moment->second, stage->came, stage->settings->fans, stage->waiting,
-            stage->active, stage->journal.sold, stage->seats_offered, requests, client.open, errors ? "  errors!" : "",
-            terminal ? "" : "\n");
+            stage->active, stage->journal.sold, stage->seats_offered, moment->requests, client.open,
+            errors ? "  errors!" : "", terminal ? "" : "\n");
     watch->shown = terminal;
 }
 
+/* The server's words about the line follow as soon as they are there; until then the fans' own view. */
 static void note(struct watch *watch)
 {
     struct stage *stage = watch->stage;
+    int64_t now = clock_monotonic(), took = now - watch->last;
     int64_t requests = stage->tally.requests - watch->requests;
     struct moment moment = {
-        .second = (double)(clock_monotonic() - watch->begun) / (double)CLOCK_SECOND,
-        .waiting = stage->line.known ? stage->line.waiting : stage->waiting,
-        .active = stage->line.known ? stage->line.active : stage->active,
+        .second = (double)(now - watch->begun) / (double)CLOCK_SECOND,
+        .waiting = stage->waiting,
+        .active = stage->active,
         .sold = stage->journal.sold,
-        .requests = requests,
+        .requests = took > CLOCK_SECOND / 10 ? requests * CLOCK_SECOND / took : requests,
     };
     watch->requests = stage->tally.requests;
+    watch->last = now;
     tally_moment(&stage->tally, &moment);
-    show(watch, &moment, requests);
+    show(watch, &moment);
 }
 
 static void tick(struct timer *timer)
@@ -100,7 +114,7 @@ static void tick(struct timer *timer)
 void watch_begin(struct watch *watch, struct stage *stage)
 {
     *watch = (struct watch){.ask = {.write = write_request, .done = answered}, .timer = {.fire = tick}, .stage = stage};
-    watch->begun = clock_monotonic();
+    watch->begun = watch->last = clock_monotonic();
     watch->requests = stage->tally.requests;
     timers_set(&stage->timers, &watch->timer, watch->begun);
 }

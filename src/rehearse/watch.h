@@ -11,8 +11,9 @@ struct watch {
     struct timer timer;
     struct stage *stage;
     bool asking;
-    int64_t begun, requests; /* up to the last moment */
-    bool shown;              /* a progress line is on the terminal */
+    int64_t begun, last; /* clock_monotonic() of the beginning and the last moment */
+    int64_t requests;    /* up to the last moment */
+    bool shown;          /* a progress line is on the terminal */
 };
 
 /* Begins now; the watch must live as long as the stage plays. */

@@ -9,8 +9,10 @@
 #include <errno.h>
 #include <fcgiapp.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct fastcgi {
     FCGX_Request connection;
@@ -232,6 +234,8 @@ static const char *decode(struct fastcgi *fastcgi, struct arena *arena, struct r
         return "The request's target must begin with '/'.";
     if (!parse_content_length(parameters.content_length, &request->content_length))
         return "Content-Length must be a decimal number.";
+    if (request->content_length == 0)
+        FCGX_GetChar(fastcgi->connection.in); /* the end of the stream, which is there already: see fastcgi_finish() */
     if (request->content_length == 0 || request->content_length > REQUEST_BODY_MAX)
         return NULL;
     return read_body(fastcgi->connection.in, arena, request) ? NULL : "The body is not as long as Content-Length says.";
@@ -282,7 +286,15 @@ bool fastcgi_write(struct fastcgi *fastcgi, const struct request *request, const
     return sent;
 }
 
+/* libfcgi would shut its side down, wait for the peer to close and read what is left: three system calls and a wait for
+ * nginx. That is needed only where input is unread, since closing then resets the connection. */
 void fastcgi_finish(struct fastcgi *fastcgi)
 {
-    FCGX_Free(&fastcgi->connection, 1);
+    FCGX_Request *connection = &fastcgi->connection;
+    bool all_read = connection->in != NULL && FCGX_HasSeenEOF(connection->in) == EOF && connection->ipcFd >= 0;
+    if (all_read) {
+        close(connection->ipcFd);
+        connection->ipcFd = -1;
+    }
+    FCGX_Free(connection, !all_read);
 }

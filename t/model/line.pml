@@ -11,7 +11,9 @@
  * history. NO_GUARD_x takes a guard out, and then the model must fail. */
 
 #define PEOPLE  3
+#ifndef TICKETS
 #define TICKETS 4 /* at most so many are given out: a person who comes back gets a new one */
+#endif
 #define ENDTIME 4 /* then people go home and the line must empty */
 #define ROUNDS  6 /* within so much time */
 
@@ -20,7 +22,7 @@
 #define BURST      2 /* of them at once; the real one is a tenth of a batch */
 #define ACTIVE_MAX 2
 #define WINDOW     1 /* claim_window */
-#define TTL        2 /* active_ttl */
+#define TTL        3 /* active_ttl */
 
 byte now = 1;
 

@@ -424,6 +424,12 @@ static void check_public(const char *algorithm)
     static const size_t sizes[] = {32, 63, 64, 65, 96, 256, 512};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         cr_assert_not(accepts(jwt, with_signature(good, encode(zeros, sizes[i]))), "%zu zeros", sizes[i]);
+    unsigned char longer[1024] = {0};
+    size_t size;
+    cr_assert(base64url_decode(strrchr(good, '.') + 1, strlen(strrchr(good, '.') + 1), longer, sizeof longer, &size));
+    cr_assert(accepts(jwt, with_signature(good, encode(longer, size))), "%s", why);
+    cr_assert_not(accepts(jwt, with_signature(good, encode(longer, size + 1))), "a byte behind");
+    cr_assert_not(accepts(jwt, with_signature(good, encode(longer, size - 1))), "a byte less");
     char *huge = arena_alloc(office.arena, 6001);
     memset(huge, 'A', 6000);
     huge[6000] = '\0';

@@ -120,7 +120,7 @@ sub _join ($self, $user) {
 }
 
 sub _poll ($self, $token) {
-    my $ticket = substr $token, 1;
+    my $ticket = 0 + substr $token, 1;
     my $polls  = ++$self->{polls}{$ticket};
     return (200, $self->_place($ticket, $self->{fault} ne 'overtaking' || $ticket % 2 == 0 || $polls > 2));
 }

@@ -11,7 +11,7 @@ use MIME::Base64 ();
 use Usher::Http;
 use Usher::Process;
 
-our @EXPORT = qw($LOGGING %PATIENT query ask burst tally people without ruined slowly traffic sql_race breaches);
+our @EXPORT = qw($LOGGING %PATIENT query ask burst tally people without ruined eventually slowly traffic sql_race breaches);
 
 # Settings of PostgreSQL that traffic() needs.
 our $LOGGING = "log_statement = 'all'\nlog_connections = on\nlog_line_prefix = '%u|'\n";
@@ -165,6 +165,15 @@ sub ruined ($usher, $drop, $create, $code) {
     return;
 }
 
+# What the code returns when that is true, otherwise another try, a few times. For what goes wrong by chance.
+sub eventually ($code) {
+    for (1 .. 6) {
+        my $found = $code->();
+        return $found if $found;
+    }
+    return 0;
+}
+
 # Makes a SQL function of this database sleep before the first line that contains the text, so that what a race has to hit
 # is wide open. Stays.
 sub slowly ($usher, $function, $text, $seconds) {
@@ -210,25 +219,11 @@ sub sql_race ($usher, @texts) {
     return @lines;
 }
 
-my $breaches = <<'END';
-SELECT 'seat ' || seat_id || ' has ' || count(*) || ' live tickets' FROM reservation_ticket
-    WHERE reservation_status IN ('held', 'paid') GROUP BY schedule_id, seat_id HAVING count(*) > 1
-UNION ALL SELECT 'ticket ' || t.id || ' is not as its reservation' FROM reservation_ticket t
-    JOIN reservation r ON r.id = t.reservation_id WHERE r.status <> t.reservation_status OR r.schedule_id <> t.schedule_id
-UNION ALL SELECT 'reservation ' || r.id || ' is not the sum of its tickets' FROM reservation r
-    WHERE total_price <> (SELECT coalesce(sum(price), 0) FROM reservation_ticket t WHERE t.reservation_id = r.id)
-UNION ALL SELECT 'reservation ' || coalesce(r.id, p.reservation_id) || ' ' || coalesce(r.status::text, 'missing') || ' has '
-        || count(p.id) || ' payments' FROM reservation r FULL JOIN payment p ON p.reservation_id = r.id
-    GROUP BY r.id, p.reservation_id, r.status HAVING count(p.id) <> (coalesce(r.status, 'held') = 'paid')::int
-UNION ALL SELECT 'user ' || a.user_id || ' has ' || a.balance || ', the ledger says ' || coalesce(sum(e.amount), 0)
-    FROM asset a LEFT JOIN ledger_entry e ON e.account = a.user_id GROUP BY a.user_id, a.balance
-    HAVING a.balance <> coalesce(sum(e.amount), 0)
-UNION ALL SELECT 'payment ' || p.id || ' has ' || count(l.id) || ' entries' FROM payment p
-    LEFT JOIN ledger l ON l.payment_id = p.id AND l.amount = p.price GROUP BY p.id HAVING count(l.id) <> 1
-UNION ALL SELECT 'the books do not balance: ' || sum(amount) FROM ledger_entry HAVING sum(amount) <> 0
-END
-
-# What must never be, in PostgreSQL, as sentences; nothing when all is well.
-sub breaches ($usher) { return query($usher, $breaches) }
+# What must never be, in PostgreSQL, in the words of usherctl verify's views; nothing when all is well.
+sub breaches ($usher) {
+    $usher->{race_views} //= [ query($usher, q{SELECT viewname FROM pg_views WHERE viewname LIKE 'verify\_%'}) ];
+    die "there are no views verify_...\n" if !@{ $usher->{race_views} };
+    return query($usher, join ' UNION ALL ', map {"SELECT breach FROM $_"} @{ $usher->{race_views} });
+}
 
 1;
