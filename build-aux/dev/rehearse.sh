@@ -52,6 +52,7 @@ rehearse_whole_number() {
 }
 
 verb_rehearse() {
+    exec 3>&1
     hall='' has_schedule=no has_users=no has_report=no calibrate=no
     left=$#
     while [ "$left" -gt 0 ]; do
@@ -77,6 +78,7 @@ verb_rehearse() {
         --schedule | --schedule=*) has_schedule=yes ;;
         --first-user | --first-user=* | --tokens | --tokens=*) has_users=yes ;;
         --report | --report=*) has_report=yes ;;
+        --json) exec 3>&1 1>&2 ;; # our own words are not JSON
         calibrate) calibrate=yes ;;
         esac
         set -- "$@" "$word"
@@ -98,7 +100,7 @@ verb_rehearse() {
     case " $* " in *' --tokens'*) ;; *) set -- "$@" --jwt-key-file "$RUN/jwt.key" ;; esac
     # Ctrl-C ends the rehearsal, whose report and verification still follow.
     trap : INT
-    (cd "$HERE" && exec "$BUILD/release/usher-rehearse" --url "$URL" "$@")
+    (cd "$HERE" && exec "$BUILD/release/usher-rehearse" --url "$URL" "$@" >&3 3>&-)
     status=$?
     trap - INT
     [ $has_report = yes ] || say "The report and its timeline.html are in build/rehearsal/."

@@ -262,7 +262,7 @@ CONF
         fail "the configuration is not valid." configuration
     build-aux/nginx-conf --dir "$RUN/nginx" --listen "127.0.0.1:$1" --socket "$RUN/server/usher.sock" --workers auto \
         --access-log "$RUN/logs/nginx-access.log" --error-log stderr --rate-address 1000000r/s --burst-address 1000000 \
-        --rate-token 1000000r/s --burst-token 1000000 >"$RUN/nginx.conf" || fail "cannot write nginx.conf"
+        --rate-token 1000000r/s --burst-token 1000000 --connections 50000 >"$RUN/nginx.conf" || fail "cannot write nginx.conf"
     : >>"$RUN/logs/nginx-access.log"
     [ "$(id -u)" -ne 0 ] || chown "$SERVER_USER" "$RUN/logs/nginx-access.log"
     say "done"

@@ -37,13 +37,15 @@ struct numbered_page {
     int64_t page, size;
 };
 
-static enum error render_numbered(struct sale *sale, struct arena *arena, const void *what, struct buf *out)
+static enum error render_numbered(struct sale *sale, struct arena *arena, const void *what, struct buf *out,
+                                  bool *lasting)
 {
     const struct numbered_page *wanted = what;
     struct concert_list list;
     enum error error = catalog_page(sale, arena, wanted->page, wanted->size, &list);
     if (error != OK)
         return error;
+    *lasting = list.count > 0; /* pages past the end are without number */
     put_items(out, &list);
     buf_printf(out, ",\"page\":%" PRId64 ",\"size\":%" PRId64 ",\"total\":%" PRId64 "}", wanted->page, wanted->size,
                list.total);
@@ -55,13 +57,14 @@ struct cursor_page {
     int64_t limit;
 };
 
-static enum error render_after(struct sale *sale, struct arena *arena, const void *what, struct buf *out)
+static enum error render_after(struct sale *sale, struct arena *arena, const void *what, struct buf *out, bool *lasting)
 {
     const struct cursor_page *wanted = what;
     struct concert_list list;
     enum error error = catalog_after(sale, arena, wanted->cursor.id, wanted->limit, &list);
     if (error != OK)
         return error;
+    *lasting = list.count > 0;
     put_items(out, &list);
     if (list.more) {
         char text[CURSOR_SIZE];

@@ -35,7 +35,8 @@ static void forget_seed(void)
     seeded = false;
 }
 
-/* splitmix64 (Steele, Lea, Flood 2014). A forked worker must not repeat its siblings' sequence, so each fork seeds anew. */
+/* splitmix64 (Steele, Lea, Flood 2014). A forked worker must not repeat its siblings' sequence, so each fork seeds
+ * anew. */
 static uint32_t next(void)
 {
     static uint64_t state;

@@ -18,16 +18,15 @@ enum { FILE_MAX = 256 * 1024 * 1024 };
 
 static int evict(struct command_call *call)
 {
-    int64_t evicted = 0;
     struct sale *sale = sale_open_without_key(call->config);
-    enum error error = page_cache_evict(sale, call->arena, &evicted);
+    enum error error = page_cache_evict(sale, call->arena);
     sale_close(sale);
     if (error != OK) {
         fprintf(stderr,
                 "usherctl: Redis does not answer, so cached pages stay until they expire (run usherctl evict later)\n");
         return EXIT_FAILED;
     }
-    printf("evicted %" PRId64 " cached pages\n", evicted);
+    puts("cached pages are evicted");
     return EXIT_OK;
 }
 

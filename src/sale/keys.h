@@ -18,7 +18,6 @@
 #define KEY_SEQ       "q:{main}:seq"       /* the last ticket number */
 
 #define KEY_PAGES_GENERATION "c:{main}:generation" /* counts evictions */
-#define KEY_PAGES            "c:{main}:pages"      /* SET of the cached pages' keys */
 
 #define KEY_SEATS_PATTERN "s:{main}:*:seats"
 

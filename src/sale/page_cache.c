@@ -7,8 +7,11 @@
 #include "sale/restore.h"
 #include "store/redis.h"
 
-/* "created fresh-until body": two times of 13 digits and two spaces. */
-enum { TIME_DIGITS = 13, HEADER = 2 * TIME_DIGITS + 2 };
+#include <string.h>
+
+/* "created fresh-until generation body": two times of 13 digits. A page of another generation than the present one has
+ * been evicted. */
+enum { TIME_DIGITS = 13, TIMES = 2 * TIME_DIGITS + 2 };
 
 /* A filler that dies gives its place up after this; an old copy is kept for this long. */
 enum { LOCK_MS = 3000, OLD_COPY_MS = 60000 };
@@ -56,7 +59,6 @@ static void fill(struct sale *sale, struct arena *arena, const char *key, const 
     redis_key(&call, key);
     redis_key(&call, lock);
     redis_key(&call, KEY_PAGES_GENERATION);
-    redis_key(&call, KEY_PAGES);
     redis_text(&call, generation);
     redis_int(&call, sale->config->concert_cache_ttl);
     redis_int(&call, sale->config->concert_cache_max + OLD_COPY_MS);
@@ -65,24 +67,29 @@ static void fill(struct sale *sale, struct arena *arena, const char *key, const 
 }
 
 static enum error render_page(struct sale *sale, struct arena *arena, page_render *render, const void *what,
-                              struct page *page)
+                              struct page *page, bool *lasting)
 {
     struct buf out;
     buf_init(&out, arena, 4096);
-    enum error error = render(sale, arena, what, &out);
+    *lasting = true;
+    enum error error = render(sale, arena, what, &out, lasting);
     page->text = out.data;
     page->length = out.length;
     return error;
 }
 
-/* Splits a cached copy; false when it is none of ours. */
-static bool read_copy(const struct redis_value *copy, int64_t *fresh_until, struct page *page)
+/* Splits a cached copy; false when there is none, or it has been evicted. values: the page, the generation. */
+static bool read_copy(const struct redis_value *values, int64_t *fresh_until, struct page *page)
 {
-    if (copy->type != REDIS_TEXT || copy->length < HEADER ||
-        !decimal_parse(copy->text + TIME_DIGITS + 1, TIME_DIGITS, 0, INT64_MAX, fresh_until))
+    const char *text = redis_text_at(values, 0), *generation = redis_text_at(values, 1);
+    size_t length = *generation ? strlen(generation) : 1;
+    if (values->count < 2 || values->items[0]->length < TIMES + length + 1 ||
+        !decimal_parse(text + TIME_DIGITS + 1, TIME_DIGITS, 0, INT64_MAX, fresh_until))
         return false;
-    page->text = copy->text + HEADER;
-    page->length = copy->length - HEADER;
+    if (strncmp(text + TIMES, *generation ? generation : "0", length) != 0 || text[TIMES + length] != ' ')
+        return false;
+    page->text = text + TIMES + length + 1;
+    page->length = values->items[0]->length - TIMES - length - 1;
     return true;
 }
 
@@ -94,11 +101,13 @@ enum error page_cache_get(struct sale *sale, struct arena *arena, const struct p
     struct redis_call calls[2];
     struct redis_value *values[2];
     int64_t fresh_until = 0;
+    bool lasting;
 
     add_gate(sale, arena, pass, &calls[0]);
     if (cached) {
-        redis_command(&calls[1], arena, "GET", true);
+        redis_command(&calls[1], arena, "MGET", true);
         redis_key(&calls[1], key);
+        redis_key(&calls[1], KEY_PAGES_GENERATION);
     }
     enum error error = restore_and_run(sale, arena, calls, cached ? 2 : 1, values);
     if (error == OK)
@@ -106,7 +115,7 @@ enum error page_cache_get(struct sale *sale, struct arena *arena, const struct p
     if (error != OK)
         return error;
     if (!cached)
-        return render_page(sale, arena, render, what, page);
+        return render_page(sale, arena, render, what, page, &lasting);
 
     int64_t now = redis_integer_at(values[0], 2);
     bool copy = read_copy(values[1], &fresh_until, page);
@@ -121,30 +130,17 @@ enum error page_cache_get(struct sale *sale, struct arena *arena, const struct p
     error = claim(sale, arena, lock, &ours, &generation);
     if (error != OK || (copy && !ours))
         return error;
-    error = render_page(sale, arena, render, what, page);
-    if (error == OK && ours)
+    error = render_page(sale, arena, render, what, page, &lasting);
+    if (error == OK && ours && lasting)
         fill(sale, arena, key, lock, generation, page);
     return error;
 }
 
-enum error page_cache_evict(struct sale *sale, struct arena *arena, int64_t *evicted)
+enum error page_cache_evict(struct sale *sale, struct arena *arena)
 {
-    struct redis_call calls[2], unlink;
-    struct redis_value *values[2], *unlinked;
-    /* In this order: once the generation is new, nothing old is stored any more, and all that was stored is listed. */
-    redis_command(&calls[0], arena, "INCR", true);
-    redis_key(&calls[0], KEY_PAGES_GENERATION);
-    redis_command(&calls[1], arena, "SMEMBERS", true);
-    redis_key(&calls[1], KEY_PAGES);
-    enum error error = redis_run(sale->redis, arena, calls, 2, values);
-    *evicted = 0;
-    if (error != OK)
-        return error;
-    redis_command(&unlink, arena, "UNLINK", true);
-    redis_key(&unlink, KEY_PAGES);
-    for (size_t i = 0; i < values[1]->count; i++)
-        redis_key(&unlink, redis_text_at(values[1], i));
-    error = redis_run_one(sale->redis, arena, &unlink, &unlinked);
-    *evicted = (int64_t)values[1]->count;
-    return error;
+    struct redis_call call;
+    struct redis_value *generation;
+    redis_command(&call, arena, "INCR", true);
+    redis_key(&call, KEY_PAGES_GENERATION);
+    return redis_run_one(sale->redis, arena, &call, &generation);
 }

@@ -14,8 +14,9 @@ struct page {
     size_t length;
 };
 
-/* Renders the page from the truth. */
-typedef enum error page_render(struct sale *sale, struct arena *arena, const void *what, struct buf *out);
+/* Renders the page from the truth. *lasting is true; a page that is not worth keeping sets it to false. */
+typedef enum error page_render(struct sale *sale, struct arena *arena, const void *what, struct buf *out,
+                               bool *lasting);
 
 /* Passes the gate and reads the page, in one round trip; renders it when there is none. key NULL: this page is not
  * cached. The gate's errors, or render's. */
@@ -23,6 +24,6 @@ enum error page_cache_get(struct sale *sale, struct arena *arena, const struct p
                           page_render *render, const void *what, struct page *page, struct refusal *refusal) MUST_CHECK;
 
 /* Throws all pages away; whoever is rendering just now will not store what was read before this. */
-enum error page_cache_evict(struct sale *sale, struct arena *arena, int64_t *evicted) MUST_CHECK;
+enum error page_cache_evict(struct sale *sale, struct arena *arena) MUST_CHECK;
 
 #endif

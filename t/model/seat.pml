@@ -26,7 +26,7 @@
 
 /* How many deadlines pass while requests are under way (all have passed at the end). */
 #ifndef PASSING
-#define PASSING 2
+#define PASSING 1
 #endif
 
 /* a reservation's status */

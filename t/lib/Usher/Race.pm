@@ -196,11 +196,23 @@ sub traffic ($usher, $code) {
     };
 }
 
+# The rows of a text that was sent before.
+sub _rows ($session) {
+    my @rows;
+    while (defined(my $line = readline $session->{out})) {
+        chomp $line;
+        return @rows if $line eq '-- end --';
+        push @rows, $line;
+    }
+    die "a session ended in the race\n";
+}
+
 # Runs each SQL text in a session of its own, all from one starting signal; the lines that each printed, by text. Dies
 # when one fails.
 sub sql_race ($usher, @texts) {
-    my $start    = $usher->session;
-    my @sessions = map { $usher->session } @texts;
+    my $pool = $usher->{race_pool} //= [];
+    push @$pool, $usher->session while @$pool < 1 + @texts;
+    my ($start, @sessions) = @$pool[ 0 .. @texts ];
     $start->run('SELECT pg_advisory_lock(42)');
     for my $i (0 .. $#texts) {
         my ($session, $text) = ($sessions[$i], $texts[$i]);
@@ -214,9 +226,7 @@ sub sql_race ($usher, @texts) {
         }
     ) or die "the sessions do not come to the start\n";
     $start->run('SELECT pg_advisory_unlock(42)');
-    my @lines = map { [ $_->run('SELECT') ] } @sessions;    # the first end is the text's, the second its own
-    $_->close for @sessions, $start;
-    return @lines;
+    return map { [ _rows($_) ] } @sessions;
 }
 
 # What must never be, in PostgreSQL, in the words of usherctl verify's views; nothing when all is well.

@@ -167,7 +167,11 @@ sub start_nginx ($self) {
     my $dir = "$self->{dir}/nginx";
     for (1 .. 3) {
         $self->{port} = _free_port();
-        my %limits = (map({ ("rate_$_" => '100000r/s', "burst_$_" => 100000) } qw(address token)), %{ $self->{nginx} });
+        my %limits = (
+            connections => 10_000,
+            map({ ("rate_$_" => '100000r/s', "burst_$_" => 100000) } qw(address token)),
+            %{ $self->{nginx} }
+        );
         my @limits = map { ('--' . tr/_/-/r, $limits{$_}) } sort keys %limits;
         Usher::Process::spew(
             "$dir/nginx.conf",
