@@ -16,7 +16,7 @@ my @clean = (
     [ 'seat', 'RETRIES',           'a hold and its retry, a payment, a rival and expiry: no seat twice, one effect for a key' ],
     [ 'seat', 'CANCELS',           'a hold and its retry, a cancellation, a rival and expiry' ],
     [ 'seat', 'LOSES',             'the doorman forgets everything in between: PostgreSQL decides, and he learns it again' ],
-    [ 'seat', 'ENDS PASSING=2',         'payment, its retry, cancellation, expiry and a rival at one held seat: exactly one wins' ],
+    [ 'seat', 'ENDS PASSING=2',    'payment, its retry, cancellation, expiry and a rival at one held seat: exactly one wins' ],
     [ 'seat', 'MONEY',             'payment, charge and their retries on one wallet: no money lost, none made' ],
     [ 'seat', 'ENDLESS',           'at last every seat is free or sold, and the doorman holds no free one back' ],
     [ 'line', 'PEOPLE=3',          'two schedulers: in ticket order, nobody twice, never above budget or cap, and the line empties' ],

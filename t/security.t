@@ -206,7 +206,7 @@ my @spelled  = grep { $usher->fcgi(GET => '/v1/queue/tokens/me', token => substr
 is_deeply(\@spelled, [$last], 'a token has one spelling only');
 status_is($usher->fcgi(GET => '/v1/queue/tokens/me', token => $_->[1]), 404, "a token with $_->[0]")
     for [ 'padding', "$token==" ], [ 'a space behind', "$token " ], [ 'a space before', " $token" ], [ 'its half', substr $token, 0, 11 ],
-    [ 'itself behind', "$token$token" ], [ 'the other alphabet', $token =~ tr{_-}{/+}r . '=' ], [ 'a NUL', "$token\0" ];
+    [ 'itself behind', "$token$token" ], [ 'the other alphabet', $token =~ tr{_-}{/+}r . '=' ];
 
 # Secrets are compared in constant time: no plain comparison touches a MAC or a signature.
 for my $file ('src/api/jwt.c', 'src/sale/token.c') {

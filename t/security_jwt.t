@@ -63,7 +63,7 @@ is_deeply(\@changed, [], 'no token with one other character is one');
 my ($body, $last) = $good =~ /^(.*)(.)$/;
 my @spelled = grep { balance("$body$_")->status == 200 } 'A' .. 'Z', 'a' .. 'z', 0 .. 9, '-', '_';
 is_deeply(\@spelled, [$last], 'a signature has one spelling only');
-refused("$good$_", 'something behind the signature: ' . unpack 'H*', $_) for "\0", "\n", '=', '.', "\t", ',', ';a';
+refused("$good$_", 'something behind the signature: ' . unpack 'H*', $_) for "\n", '=', '.', "\t", ',', ';a';
 
 # Numbers.
 sub claims ($text) { Usher::Jwt::make({ alg => 'HS256' }, $text, $sign) }

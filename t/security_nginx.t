@@ -35,7 +35,9 @@ sub raw ($bytes) {
     syswrite $socket, $bytes;
     return eval { Usher::Http::read_all($socket, 15) } // "no end: $@";
 }
-sub statuses ($text) { [ $text =~ m{^HTTP/1\.1 (\d{3}) }mg ] }
+
+# The statuses of all answers in it; bodies do not end with a line end.
+sub statuses ($text) { [ $text =~ m{HTTP/1\.1 (\d{3}) }g ] }
 
 # How many requests the workers have seen.
 sub seen { scalar(() = $usher->server_log =~ /^\S+ request /mg) }

@@ -206,7 +206,8 @@ static bool audience_fits(struct json_object *claims, const char *wanted)
         return false;
     for (size_t i = 0; i < json_object_array_length(audience); i++) {
         struct json_object *one = json_object_array_get_idx(audience, i);
-        if (json_object_is_type(one, json_type_string) && strcmp(json_object_get_string(one), wanted) == 0)
+        if (json_object_is_type(one, json_type_string) && (size_t)json_object_get_string_len(one) == strlen(wanted) &&
+            memcmp(json_object_get_string(one), wanted, strlen(wanted)) == 0)
             return true;
     }
     return false;

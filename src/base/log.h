@@ -24,4 +24,8 @@ void log_line(enum log_level level, const char *format, ...) __attribute__((form
  * NUL included. Returns out. */
 const char *log_quote(const char *value, char *out, size_t size);
 
+/* The same as an argument of log_error and its like: LOG_QUOTED(message) for error=%s. */
+#define LOG_QUOTED_SIZE   512
+#define LOG_QUOTED(value) log_quote(value, (char[LOG_QUOTED_SIZE]){0}, LOG_QUOTED_SIZE)
+
 #endif

@@ -115,9 +115,9 @@ static enum verdict compare(const struct verify *verify, const struct truth *tru
     "SELECT t.schedule_id, t.seat_id, r.id, r.user_id,"                                                                \
     " CASE r.status WHEN 'paid' THEN 0 ELSE (extract(epoch FROM r.expires_at) * 1000)::bigint END AS deadline"         \
     " FROM reservation_ticket t JOIN reservation r ON r.id = t.reservation_id, (SELECT usher_clock() AS now) AS c"     \
-    " WHERE t.schedule_id = ANY ($1::bigint[]) AND t.reservation_status IN ('held', 'paid')"                           \
-    " AND (r.status = 'paid' OR r.expires_at > c.now)"
-#define BY_SEAT " ORDER BY t.schedule_id, t.seat_id, deadline"
+    " WHERE t.schedule_id = ANY ($1::bigint[]) AND t.seat_id = ANY ($2::bigint[])"                                     \
+    " AND t.reservation_status IN ('held', 'paid') AND (r.status = 'paid' OR r.expires_at > c.now)"                    \
+    " ORDER BY t.schedule_id, t.seat_id, deadline"
 
 static struct truth read_truth(const struct pg_rows *rows, size_t row)
 {

@@ -29,9 +29,38 @@ struct crowd {
     bool nobody_left;
 };
 
-static void free_fan(struct fan *fan)
+/* A fan, and its place in the list of those who are here. */
+struct visitor {
+    struct fan fan; /* first: a fan is its visitor */
+    struct visitor *next, **link;
+};
+
+static struct visitor *visitors;
+
+static void goes(struct fan *fan)
 {
-    free(fan);
+    struct visitor *visitor = (struct visitor *)fan;
+    *visitor->link = visitor->next;
+    if (visitor->next)
+        visitor->next->link = visitor->link;
+    free(visitor);
+}
+
+static struct fan *new_fan(struct stage *stage)
+{
+    struct visitor *visitor = malloc(sizeof *visitor);
+    if (!visitor) {
+        log_error("out of memory");
+        abort();
+    }
+    fan_make(&visitor->fan, stage, stage->came);
+    visitor->fan.gone = goes;
+    visitor->next = visitors;
+    visitor->link = &visitors;
+    if (visitors)
+        visitors->link = &visitor->next;
+    visitors = visitor;
+    return &visitor->fan;
 }
 
 static void one_comes(struct timer *timer)
@@ -42,13 +71,7 @@ static void one_comes(struct timer *timer)
         crowd->nobody_left = true;
         return;
     }
-    struct fan *fan = malloc(sizeof *fan);
-    if (!fan) {
-        log_error("out of memory");
-        abort();
-    }
-    fan_make(fan, stage, stage->came);
-    fan->gone = free_fan;
+    struct fan *fan = new_fan(stage);
     fan->timer.fire(&fan->timer);
     crowd->next += (int64_t)((double)CLOCK_SECOND / crowd->rate);
     timers_set(&stage->timers, &crowd->timer, crowd->next);
@@ -216,8 +239,11 @@ void calibrate_run(struct stage *stage, struct calibration *calibration)
     drain(stage);
     stage->ended = clock_monotonic();
     stage->interrupted = stage_stop;
+    /* The requests on the way of those who are still here are forgotten with the connections. */
     client_free(stage->client);
     stage->client = NULL;
+    while (visitors)
+        fan_end(&visitors->fan, OUTCOME_STILL_HERE);
     if (calibration->best)
         calibration->promote_batch = calibrate_batch(calibration->best->transactions * 60, calibration->best->a_buyer);
 }

@@ -47,6 +47,6 @@ enum error outcome_of_function(const char *outcome, bool *replayed)
         if (strcmp(table[i].outcome, outcome) == 0)
             return table[i].error;
     }
-    log_error("a function in PostgreSQL answered \"%s\"", outcome);
+    log_error("a function in PostgreSQL gave an unknown outcome=%s", LOG_QUOTED(outcome));
     return E_INTERNAL;
 }

@@ -174,7 +174,7 @@ static bool connect_pg(struct pg *pg)
     const char *const values[] = {"2", "usher", "UTF8", pg->conninfo, options, NULL};
     pg->connection = PQconnectdbParams(keys, values, 1);
     if (PQstatus(pg->connection) != CONNECTION_OK) {
-        log_warning("postgresql unavailable error=\"%s\"", one_line(PQerrorMessage(pg->connection)));
+        log_warning("postgresql unavailable error=%s", LOG_QUOTED(one_line(PQerrorMessage(pg->connection))));
         disconnect(pg);
         pg->closed_until = now + BREAK_US + random_jitter((uint32_t)BREAK_US);
         return false;
@@ -229,8 +229,8 @@ static bool prepare_all(struct pg *pg)
         PGresult *result = take_result(pg, pg->statement_timeout_ms);
         bool good = result && is_good(result);
         if (!good)
-            log_error("postgresql cannot prepare %s error=\"%s\" (has usherctl migrate been run?)", statements[i].name,
-                      one_line(PQerrorMessage(pg->connection)));
+            log_error("postgresql cannot prepare %s error=%s (has usherctl migrate been run?)", statements[i].name,
+                      LOG_QUOTED(one_line(PQerrorMessage(pg->connection))));
         PQclear(result);
         if (!good)
             return false;
@@ -281,8 +281,8 @@ static enum pg_end run_once(struct pg *pg, enum statement statement, const struc
     *again = is_any_of(state, repeatable);
     if (strcmp(state, "23505") == 0)
         return PG_CONFLICT;
-    log_warning("postgresql refused %s sqlstate=%s error=\"%s\"", statements[statement].name, *state ? state : "-",
-                one_line(PQerrorMessage(pg->connection)));
+    log_warning("postgresql refused %s sqlstate=%s error=%s", statements[statement].name, *state ? state : "-",
+                LOG_QUOTED(one_line(PQerrorMessage(pg->connection))));
     if (*lost)
         return PG_UNKNOWN;
     return *again || is_any_of(state, busy) ? PG_UNAVAILABLE : PG_FAILED;

@@ -283,7 +283,8 @@ static bool load_scripts(struct redis *redis, struct arena *arena)
         if (!read_value(redis, arena, &value))
             return false;
         if (value->type == REDIS_ERROR)
-            log_error("redis does not take the script %s error=\"%s\"", script_get((enum script)i)->name, value->text);
+            log_error("redis does not take the script %s error=%s", script_get((enum script)i)->name,
+                      LOG_QUOTED(value->text));
     }
     return true;
 }
@@ -322,8 +323,8 @@ static bool connect_redis(struct redis *redis)
     struct timeval timeout = {redis->timeout_ms / 1000, redis->timeout_ms % 1000 * 1000};
     redis->context = open_context(redis, timeout);
     if (!redis->context || redis->context->err || redisSetTimeout(redis->context, timeout) != REDIS_OK) {
-        log_warning("redis unavailable address=%s error=\"%s\"", redis->address,
-                    redis->context ? redis->context->errstr : "not an address");
+        log_warning("redis unavailable address=%s error=%s", redis->address,
+                    LOG_QUOTED(redis->context ? redis->context->errstr : "not an address"));
         disconnect(redis);
         redis->closed_until = now + BREAK_US + random_jitter((uint32_t)BREAK_US);
         return false;
@@ -340,7 +341,7 @@ static bool connect_redis(struct redis *redis)
 
 static void lose(struct redis *redis)
 {
-    log_warning("redis lost address=%s error=\"%s\"", redis->address, redis->context->errstr);
+    log_warning("redis lost address=%s error=%s", redis->address, LOG_QUOTED(redis->context->errstr));
     disconnect(redis);
 }
 
@@ -407,7 +408,7 @@ static const char *call_name(const struct redis_call *call)
 static void end_posted(struct posted *posted, const struct redis_value *value)
 {
     if (value->type == REDIS_ERROR)
-        log_error("redis refused a posted call error=\"%s\"", value->text);
+        log_error("redis refused a posted call error=%s", LOG_QUOTED(value->text));
     arena_free(posted->arena);
 }
 
@@ -518,7 +519,7 @@ static enum error judge(const struct redis_call *call, const struct redis_value 
     static const char *const away[] = {"LOADING", "READONLY", "OOM", "MISCONF", "MASTERDOWN", "BUSY", "NOREPLICAS"};
     if (value->type != REDIS_ERROR)
         return OK;
-    log_error("redis refused %s error=\"%s\"", call_name(call), value->text);
+    log_error("redis refused %s error=%s", call_name(call), LOG_QUOTED(value->text));
     for (size_t i = 0; i < sizeof away / sizeof *away; i++) {
         if (strncmp(value->text, away[i], strlen(away[i])) == 0)
             return E_UNAVAILABLE;

@@ -355,7 +355,10 @@ proctype Pay(byte u; byte k)
         money = balance[u];
         if
         :: key_of[k] != 0 && key_of[k] != id -> unlock(u, k); goto done /* 422 key-reused */
-        :: key_of[k] == id -> assert(r[id].payments == 1); unlock(u, k); goto done /* replayed */
+        :: key_of[k] == id || (key_of[k] == 0 && was == PAID) -> /* replayed, or 409 already-paid */
+            assert(r[id].payments == 1);
+            unlock(u, k);
+            goto settles
         :: key_of[k] == 0 && (was != HELD || r[id].over || money < PRICE) -> unlock(u, k); goto done /* 409, 410, 402 */
         :: else
         fi
@@ -378,6 +381,7 @@ proctype Pay(byte u; byte k)
         check()
        }
     fi;
+settles: /* whatever says that it is paid: the first answer may have been cut off */
     if
     :: true /* dies before settle.lua */
     :: d_step { claim = u; claim_sold = true; claim_over = false; CHANGED }

@@ -1,0 +1,101 @@
+# Storm::Box: the box office of a storm: Usher::Stack as an operator would run it, so that everything can be killed and comes back
+# as systemd would bring it back. The workers' socket belongs to the storm, as it would to usher.socket, and outlives the server;
+# Redis writes its append-only file every second; PostgreSQL syncs. As root the data of both is on small file systems in memory of
+# their own, which can be filled up.
+package Storm::Box;
+use v5.36;
+use parent 'Usher::Stack';
+use Fcntl;
+use IO::Socket::UNIX;
+use Usher::Process;
+
+use constant { WORKERS => 6, REDIS_DISK => 256, POSTGRES_DISK => 2048 };    # MiB
+
+my $owner = $$;
+my @mounts;
+
+sub new ($class, %o) {
+    my $self = $class->SUPER::new(
+        server => 0,
+        nginx  => {},
+        %o,
+        workers  => WORKERS,
+        postgres => "fsync = on\nfull_page_writes = on\nautovacuum = on\nmax_connections = 100\nshared_buffers = 128MB\n",
+    );
+    $self->redis('CONFIG', 'SET', 'appendfsync', 'everysec');
+    $self->listen_socket;
+    $self->start_server;
+    return $self;
+}
+
+# As root, and in a mount namespace of its own (storm.pl sees to that): file systems that can be filled.
+sub _make_folders ($self) {
+    $self->SUPER::_make_folders;
+    return if !$ENV{USHER_STORM_MAY_MOUNT};
+    my %size = (redis => REDIS_DISK, postgres => POSTGRES_DISK);
+    for my $name (sort keys %size) {
+        my @stat = stat "$self->{dir}/$name";
+        Usher::Process::must(
+            {}, 'mount', '-t', 'tmpfs', '-o', "size=$size{$name}m,uid=$stat[4],gid=$stat[5],mode=755", 'usher-storm',
+            "$self->{dir}/$name"
+        );
+        push @mounts, "$self->{dir}/$name";
+        $self->{disk}{$name} = "$self->{dir}/$name/ballast";
+    }
+}
+
+sub listen_socket ($self) {
+    my $umask = umask 0;
+    $self->{listener} = IO::Socket::UNIX->new(Local => $self->{socket}, Listen => 1024) or die "$self->{socket}: $!\n";
+    umask $umask;
+    fcntl $self->{listener}, F_SETFD, 0 or die "fcntl: $!\n";
+}
+
+# As systemd starts a service that has a socket unit. Returns at once; answers() tells when it is there.
+sub begin_server ($self) {
+    my $fd = fileno $self->{listener};
+    $self->{process} = Usher::Process->start(
+        command => [
+            'sh', '-c', "exec 3<&$fd; LISTEN_PID=\$\$ LISTEN_FDS=1 exec \"\$@\"", 'sh', $self->build . '/usher-server', '-c',
+            $self->{conf}
+        ],
+        env => $self->_environment,
+        log => "$self->{dir}/server.log",
+        dir => $self->{dir},
+    );
+}
+
+sub start_server ($self) {
+    $self->begin_server;
+    Usher::Process::until_true(sub { !$self->{process}->alive || $self->_healthy }, 20) && $self->{process}->alive
+        or die "usher-server does not answer:\n" . $self->server_log;
+}
+
+# nginx again, at the address of before.
+sub restart_nginx ($self) {
+    $self->{nginx_process}->kill;
+    for (1 .. 20) {
+        $self->{nginx_process} = Usher::Process->start(map { ($_ => $self->{nginx_process}{$_}) } qw(command log dir));
+        return if Usher::Process::until_true(sub { !$self->{nginx_process}->alive || $self->_listens }, 10)
+            && $self->{nginx_process}->alive;
+        select undef, undef, undef, 0.1;
+    }
+    die "nginx does not come back\n";
+}
+
+sub start_redis ($self) {
+    $self->{redis}->start;
+    $self->redis('CONFIG', 'SET', 'appendfsync', 'everysec');
+}
+
+sub start_postgres ($self) { $self->{postgres}->start }
+
+# Before File::Temp removes the folders.
+END {
+    return if $$ != $owner || !@mounts;
+    local $?;
+    Usher::Process::stop_all();
+    Usher::Process::run({}, 'umount', $_) for @mounts;
+}
+
+1;
