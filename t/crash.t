@@ -9,29 +9,27 @@ use v5.36;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::More;
-use Usher::Check;
+use Usher::Crash;
 use Usher::FastCgi;
 use Usher::Process;
 use Usher::Race;
 use Usher::Stack;
 
-my ($crash, $trace, $usher, $concert);
+my ($usher, $matrix, $concert);
 
 # Long lives, so that the clock can be moved between the cases; the claim that was cut off is asked about after 15 s.
-use constant { HOLD => 3600, DOUBTFUL => 20, PRICE => 700, MONEY => 5000, PEOPLE => 320 };
+use constant { HOLD => 3600, PRICE => 700, MONEY => 5000, PEOPLE => 320 };
 
 sub start_stack {
     $usher = Usher::Stack->new(
         workers => 8,
-        env     => {},
         config  => {
             hold_ttl => HOLD . 's', claim_window => '24h', active_ttl => '24h', idempotency_ttl => '12h',
             concert_cache_ttl => '10s', concert_cache_max => '30s', active_max => 10_000,
         },
         server => 0,
     );
-    ($crash, $trace) = map {"$usher->{dir}/$_"} qw(crash trace);
-    $usher->{env} = { USHER_TEST_CRASH => $crash, USHER_TEST_CRASH_TRACE => $trace };
+    $matrix = Usher::Crash->new($usher);
     $usher->start_server;
     ($concert) = $usher->concerts(60);
 }
@@ -170,27 +168,18 @@ sub seats_are_free ($c) {
     return differs('somebody else asks for the seats', $r->status, 201);
 }
 
-# ---- the operations
-#
-# name       what is cut off
-# setup      makes a case: a hash, passed to all the others
-# act        the request, or a sub that runs a program: (exit status, its words); both may be called again
-# good       the statuses that the repeated request may have
-# now        what is wrong right after that, as sentences
-# later      ... and once the scheduler has been there (within a minute)
-# connects   the points of a new connection belong to it
+start_stack();
+make_people();
 
-my %greeting = map { ("$_:HGET" => 1) } qw(before sent after);
-my @operations;
-sub operation (%o) { push @operations, { good => [200], connects => 0, now => sub { () }, later => sub { () }, %o } }
+# ---- the operations, as Usher::Crash wants them
 
 sub read_twice ($name, $setup, $request, $right = sub { () }) {
-    operation(name => $name, setup => $setup, act => $request, now => sub ($c, $r) { $right->($c, $r) });
+    $matrix->operation(name => $name, setup => $setup, act => $request, now => sub ($c, $r) { $right->($c, $r) });
 }
 
 my $newcomer = 900_000;
 
-operation(
+$matrix->operation(
     name  => 'join',
     setup => sub { +{ user => ++$newcomer } },
     act   => sub ($c) { [ POST => '/v1/queue/tokens', user => $c->{user} ] },
@@ -218,7 +207,7 @@ read_twice(
     sub ($c, $r) { differs('the ticket', $r->json->{ticket}, $c->{ticket}) }
 );
 
-operation(
+$matrix->operation(
     name  => 'leave',
     setup => \&waiting_person,
     act   => sub ($c) { [ DELETE => '/v1/queue/tokens/me', token => $c->{token} ] },
@@ -234,7 +223,7 @@ read_twice(
     sub ($c, $r) { differs('state', $r->json->{state}, 'open') }
 );
 
-operation(settle => 'the line');
+$matrix->settle('the line');
 
 # ---- reading
 
@@ -285,13 +274,13 @@ read_twice('a reservation', \&paid, sub ($c) { [ GET => "/v1/reservations/$c->{r
 read_twice('a payment', \&paid, sub ($c) { [ GET => "/v1/payments/$c->{payment}", user => $c->{user} ] });
 read_twice('readiness', sub { +{} }, sub ($c) { [ GET => '/readyz' ] });
 
-operation(settle => 'reading');
+$matrix->settle('reading');
 
 # ---- holding
 
 sub is_held ($c) { (differs('has', has($c->{user}), having(held => 1)), differs('seats', seats($c), "held $c->{user}")) }
 
-operation(
+$matrix->operation(
     name  => 'hold',
     setup => sub { my $c = visitor(); warm($c); $c->{key} = key(); $c },
     act   => sub ($c) { hold_request($c, key => $c->{key}) },
@@ -299,7 +288,7 @@ operation(
     now   => sub ($c, $r) { is_held($c) },
     later => sub ($c) { is_held($c) },
 );
-operation(
+$matrix->operation(
     name  => 'hold, the doorman cold',
     setup => sub { my $c = visitor(); $c->{key} = key(); $c },
     act   => sub ($c) { hold_request($c, key => $c->{key}) },
@@ -309,7 +298,7 @@ operation(
 );
 
 # Without a key the client may not repeat it; it looks whether it has the seats. If not, they are free within a minute.
-operation(
+$matrix->operation(
     name  => 'hold without a key',
     setup => sub { my $c = visitor(); warm($c); $c },
     act   => sub ($c) { hold_request($c) },
@@ -327,7 +316,7 @@ operation(
 );
 
 # Another one holds the seats in truth, and the doorman has forgotten it: PostgreSQL refuses what he gave.
-operation(
+$matrix->operation(
     name  => 'hold, refused by PostgreSQL',
     setup => sub {
         my $other = holder();
@@ -342,7 +331,7 @@ operation(
     },
     later => sub ($c) { differs('somebody else asks for the seats', insist(hold_request({ %$c, %{ reader() } }))->status, 409) },
 );
-operation(
+$matrix->operation(
     name  => 'cancel',
     setup => \&holder,
     act   => sub ($c) { [ DELETE => "/v1/reservations/$c->{reservation}", user => $c->{user} ] },
@@ -353,7 +342,7 @@ operation(
 
 # ---- money
 
-operation(
+$matrix->operation(
     name  => 'charge',
     setup => sub { +{ %{ person() }, key => key() } },
     act   => sub ($c) { [ POST => '/v1/balance/charges', user => $c->{user}, key => $c->{key}, body => { amount => 300 } ] },
@@ -380,7 +369,7 @@ sub is_paid_soon ($c) {
     return @wrong;
 }
 
-operation(
+$matrix->operation(
     name  => 'pay',
     setup => sub { my $c = holder(); $c->{key} = key(); $c },
     act   => sub ($c) { pay_request($c, key => $c->{key}) },
@@ -388,7 +377,7 @@ operation(
     now   => sub ($c, $r) { (is_paid_soon($c), differs('the price', $r->json->{price}, 2 * PRICE)) },
     later => sub ($c) { (is_paid($c), differs('history', history($c->{user}), 'used')) },
 );
-operation(
+$matrix->operation(
     name  => 'pay without a key',
     setup => \&holder,
     act   => sub ($c) { pay_request($c) },
@@ -400,7 +389,7 @@ operation(
 );
 
 # Cut off and never repeated: the scheduler tells the doorman.
-operation(
+$matrix->operation(
     name  => 'pay, and never come back',
     setup => \&holder,
     act   => sub ($c) { pay_request($c) },
@@ -415,7 +404,7 @@ operation(
     },
 );
 
-operation(settle => 'holding and paying');
+$matrix->settle('holding and paying');
 
 # ---- the scheduler and the operator; a run that finds the other one's lock has nothing to do and is repeated
 
@@ -430,7 +419,7 @@ sub program ($program, @args) {
     };
 }
 
-operation(
+$matrix->operation(
     name  => 'promote',
     setup => sub {
         +{ three => [ map { waiting_person() } 1 .. 3 ], options => [ '-o', 'promote_batch=1000', '-o', 'promote_period=100ms' ] }
@@ -448,7 +437,7 @@ operation(
 );
 
 # Each time there is one of everything that can be over: a token, a hold, a claim without a hold, an old key, some history.
-operation(
+$matrix->operation(
     name  => 'expire',
     setup => sub {
         my $c   = holder();
@@ -456,7 +445,7 @@ operation(
         $c->{no_show} = person()->{user};
         ask($usher, 'ZADD', 'q:{main}:active', $now - 1000, $c->{no_show});
         ask($usher, 'HSET', "s:{main}:$c->{schedule}:seats", map { ($_ => ($now - 1000) . " $c->{user}") } @{ $c->{wanted} });
-        ask($usher, 'HSET', "s:{main}:$c->{schedule}:seats", $c->{seats}[2], ($now + (HOLD - DOUBTFUL) * 1000) . ' 1');
+        ask($usher, 'HSET', "s:{main}:$c->{schedule}:seats", $c->{seats}[2], ($now + (HOLD - 20) * 1000) . ' 1');
         query(
             $usher,
             "UPDATE reservation SET reserved_at = reserved_at - interval '2 hours', expires_at = expires_at - interval '2 hours'
@@ -482,8 +471,8 @@ operation(
     later => sub ($c) { differs('seats', seats($c), 'free') },
 );
 
-operation(name => "usherctl $_", setup => sub { +{} }, act => program('usherctl', $_)) for qw(pause resume);
-operation(
+$matrix->operation(name => "usherctl $_", setup => sub { +{} }, act => program('usherctl', $_)) for qw(pause resume);
+$matrix->operation(
     name  => 'usherctl evict',
     setup => sub {
         my $c = { %{ reader() }, page => ++$page };
@@ -495,7 +484,7 @@ operation(
     now => sub ($c, $r) { differs('cached pages', ask($usher, 'EXISTS', "c:{main}:concerts:page:1:$c->{page}"), 0) },
 );
 
-operation(settle => 'scheduler and operator');
+$matrix->settle('scheduler and operator');
 
 # ---- the line, restored
 
@@ -522,16 +511,16 @@ sub recorded_line {
     return { %$recorded };
 }
 
-operation(
+$matrix->operation(
     name  => 'a poll that restores the lost line',
     setup => sub { my $c = recorded_line(); ask($usher, 'FLUSHALL'); $c },
     act   => sub ($c) { [ GET => '/v1/queue/tokens/me', token => $c->{token} ] },
     now   => sub ($c, $r) { line_is_as_before($c) },
     connects => 1,
 );
-operation(settle => 'the line, restored after a loss');
+$matrix->settle('the line, restored after a loss');
 
-operation(
+$matrix->operation(
     name  => 'the first request after Redis has come back with an older copy',
     setup => sub {
         my $c = recorded_line();
@@ -547,11 +536,11 @@ operation(
     connects => 1,
 );
 
-operation(settle => 'the line, restored after an older copy');
+$matrix->settle('the line, restored after an older copy');
 
 # ---- what the shop tells the adaptive line; each worker says it with its first hold
 
-operation(
+$matrix->operation(
     name   => 'hold, and tell the pulse',
     before => sub { restart_server(USHER_ADMISSION => 'adaptive') },
     setup  => sub { my $c = visitor(); $c->{key} = key(); $usher->{pulse}++ && sleep 1; $c },
@@ -568,113 +557,8 @@ sub restart_server (%environment) {
     $usher->start_server;
 }
 
-operation(settle => 'the pulse');
+$matrix->settle('the pulse');
 
-# ---- running them
-
-sub act ($o, $c) {
-    my $what = $o->{act}->($c);
-    return ref $what eq 'CODE' ? $what->() : $usher->request(@$what);
-}
-
-# A run's answer, or undef: a worker that died while it was asked past nginx gives none.
-sub status_of ($answer) { !$answer ? 503 : ref $answer eq 'HASH' ? $answer->{status} : $answer->status }
-
-my %killed;    # point => name of an operation that was cut off there
-
-# The points that the operation passes, in their order.
-sub points ($o) {
-    my $c = $o->{setup}->();
-    Usher::Process::spew($trace, '');
-    my $answer;
-    Usher::Process::until_true(sub { $answer = act($o, $c); status_of($answer) != 503 }, 15);
-    my %seen;
-    my @points = grep { !$seen{$_}++ } split /\n/, Usher::Process::slurp($trace);
-    unlink $trace;
-    @points = grep { !$greeting{$_} } @points if !$o->{connects};
-    @points = grep { $_ =~ $o->{only} } @points if $o->{only};
-    return @points;
-}
-
-# One case: cut off at the point, repeated; a list of what is wrong.
-sub cut_off ($o, $c, $point) {
-    Usher::Process::spew("$crash.new", "$point\n");
-    rename "$crash.new", $crash or die "$crash: $!\n";
-    my $answer = act($o, $c);
-    if (unlink $crash) {
-        return "the point was not passed (the answer was " . status_of($answer) . ')';
-    }
-    $killed{$point} //= $o->{name};
-    return ("cut off, but answered with " . status_of($answer)) if status_of($answer) != 503;
-    if (!$o->{once}) {
-        Usher::Process::until_true(sub { $answer = act($o, $c); status_of($answer) != 503 }, 15);
-        my $status = status_of($answer);
-        return "repeated, it is answered with $status" . (ref $answer eq 'HASH' ? '' : " $answer->{body}")
-            if !grep { $_ == $status } @{ $o->{good} };
-    }
-    return $o->{now}->($c, $answer);
-}
-
-my @pending;    # [operation, point, case, what was wrong]
-
-sub try_all ($o) {
-    return settle_down($o->{settle}) if $o->{settle};
-    $o->{before}->() if $o->{before};
-    my @points = points($o);
-    ok(scalar @points, "$o->{name}: passes " . @points . ' points');
-    for my $point (@points) {
-        my $c = $o->{setup}->();
-        push @pending, [ $o, $point, $c, cut_off($o, $c, $point) ];
-    }
-    return;
-}
-
-# The scheduler comes by; what was cut off since the last time is looked at once more.
-sub settle_down ($what) {
-    $usher->clock_advance(DOUBTFUL);
-    my $status;
-    Usher::Process::until_true(sub { ($status) = $usher->scheduler('expire'); $status == 0 }, 15);
-    for (@pending) {
-        my ($o, $point, $c, @wrong) = @$_;
-        push @wrong, map {"later: $_"} $o->{later}->($c);
-        ok(!@wrong, "$o->{name}: killed at $point") or diag join "\n", @wrong;
-    }
-    @pending = ();
-    ($status, my ($out, $err)) = $usher->ctl('verify');
-    is($status, 0, "$what: verify finds nothing") or diag $out, $err;
-    return;
-}
-
-# ---- every point there is, from the code
-
-sub functions_of ($path) { split /^\}\n/m, Usher::Process::slurp($path) }
-
-sub all_points {
-    my $source  = $usher->source . '/src';
-    my %steps   = map { ($_ => 1) } Usher::Process::slurp("$source/store/statement.h") =~ /^\s*ROW\((\w+),\s+(?:true|false)/mg;
-    my %scripts = Usher::Process::slurp("$source/store/script.h") =~ /^\s*ROW\((\w+),\s+"(\w+)"/mg;
-    cmp_ok(keys %steps,   '>', 20, 'the table of statements is read');
-    cmp_ok(keys %scripts, '>', 15, 'the table of scripts is read');
-    $steps{$_} = 1 for values %scripts;
-
-    # Nobody waits for the answer of what is posted: it has no "after". The first call of a pipeline names it.
-    my %posted;
-    for my $path (glob "$source/sale/*.c") {
-        for my $function (functions_of($path)) {
-            $steps{$1}             = 1 while $function =~ /redis_command\(&\w+(?:\[0\])?, \w+, "(\w+)"/g;
-            $posted{ $scripts{$1} } = 1 while $function =~ /redis_script\(&?\w+, \w+, SCRIPT_(\w+)\).*?redis_post\(/sg;
-        }
-    }
-    return map {
-        my $step = $_;
-        map {"$_:$step"} 'before', 'sent', $posted{$step} ? () : 'after'
-    } sort keys %steps;
-}
-
-start_stack();
-make_people();
-try_all($_) for @operations;
-my @missing = grep { !$killed{$_} } all_points();
+my @missing = grep { !$matrix->killed->{$_} } $matrix->all_points;
 is_deeply(\@missing, [], 'something was cut off at every point there is: a new script or statement needs its case here');
-diag 'people left: ' . @people if @people > 40;
 done_testing;

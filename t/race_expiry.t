@@ -9,8 +9,8 @@ use Usher::Stack;
 
 use constant { MONEY => 1000, PRICE => 700 };
 
-my $usher = Usher::Stack->new(server => 0, nginx => 0);
-my ($concert) = $usher->concerts(1);
+my $usher      = Usher::Stack->new(server => 0, nginx => 0);
+my ($concert)  = $usher->concerts(1);
 my ($schedule) = $usher->schedule($concert, seats => 3000, price => PRICE);
 query($usher, 'CREATE TABLE race (who text, reservation_id bigint, outcome text)');
 
@@ -22,10 +22,12 @@ my $seat = 0;
 
 # So many new users, each with money and with one seat held for five minutes. The outcomes so far are forgotten.
 sub holders ($count) {
-    query($usher, "TRUNCATE race; SELECT FROM generate_series($seat + 1, $seat + $count) AS n,
+    query(
+        $usher, "TRUNCATE race; SELECT FROM generate_series($seat + 1, $seat + $count) AS n,
             usher_charge(n, @{[MONEY]}, 1000000, 'money', '\\x00'),
             LATERAL (SELECT array_agg(id) AS seats FROM concert_seat WHERE location = 'A' || n) AS s,
-            usher_hold(n, $schedule, s.seats, 300000, 4, NULL, NULL)");
+            usher_hold(n, $schedule, s.seats, 300000, 4, NULL, NULL)"
+    );
     $seat += $count;
     return $seat - $count;
 }
@@ -84,9 +86,12 @@ sub pay_against_expire ($count) {
         expired => count_of("$expired AS e"),
         both    => count_of("($paid INTERSECT $expired) AS b"),
         refused => count_of(q{race WHERE outcome LIKE '23%'}),
-        twice   => count_of("(SELECT FROM race WHERE outcome IN ('created', 'expired') GROUP BY who, reservation_id HAVING count(*) > 1) AS t"),
-        status  => {
-            map { split /\|/ } query($usher, "SELECT status, count(*) FROM reservation WHERE user_id > $first GROUP BY 1")
+        twice   => count_of(
+            "(SELECT FROM race WHERE outcome IN ('created', 'expired') GROUP BY who, reservation_id HAVING count(*) > 1) AS t"
+        ),
+        status => {
+            map { split /\|/ }
+              query($usher, "SELECT status, count(*) FROM reservation WHERE user_id > $first GROUP BY 1")
         },
         money => 0 + query($usher, "SELECT sum(balance) FROM asset WHERE user_id > $first"),
     };
@@ -103,23 +108,38 @@ subtest 'payment against expiry, 500 times' => sub {
     is($with->{money}, 500 * MONEY - PRICE * $with->{paid}, 'the money agrees');
     is_deeply([ breaches($usher) ], [], 'nothing is wrong');
 
-    without($usher, ['pay-only-held'], sub {
-        cmp_ok(eventually(sub { pay_against_expire(60)->{both} }), '>', 0, 'expired ones are paid without the condition (guard off: pay-only-held)');
-    });
-    without($usher, ['expire-only-held'], sub {
-        my $off;
-        cmp_ok(eventually(sub { $off = pay_against_expire(60); $off->{refused} }), '>', 0, 'only the constraints keep expiry from paid ones (guard off: expire-only-held)');
-        is($off->{both}, 0, 'and they do');
-        my @constraints = map { [ split /\|/ ] } query($usher, q{SELECT conrelid::regclass, conname, pg_get_constraintdef(oid)
+    without(
+        $usher,
+        ['pay-only-held'],
+        sub {
+            cmp_ok(eventually(sub { pay_against_expire(60)->{both} }),
+                '>', 0, 'expired ones are paid without the condition (guard off: pay-only-held)');
+        }
+    );
+    without(
+        $usher,
+        ['expire-only-held'],
+        sub {
+            my $off;
+            cmp_ok(eventually(sub { $off = pay_against_expire(60); $off->{refused} }),
+                '>', 0, 'only the constraints keep expiry from paid ones (guard off: expire-only-held)');
+            is($off->{both}, 0, 'and they do');
+            my @constraints = map { [ split /\|/ ] } query(
+                $usher, q{SELECT conrelid::regclass, conname, pg_get_constraintdef(oid)
             FROM pg_constraint WHERE pg_get_constraintdef(oid) LIKE '%completed_at IS NOT NULL%'
-            OR conrelid = 'payment'::regclass AND contype = 'f'});
-        ruined(
-            $usher,
-            join(';', map {"ALTER TABLE $_->[0] DROP CONSTRAINT $_->[1]"} @constraints),
-            join(';', map {"ALTER TABLE $_->[0] ADD CONSTRAINT $_->[1] $_->[2]"} @constraints),
-            sub { cmp_ok(eventually(sub { pay_against_expire(60)->{both} }), '>', 0, 'without them paid ones expire (guards off)') }
-        );
-    });
+            OR conrelid = 'payment'::regclass AND contype = 'f'}
+            );
+            ruined(
+                $usher,
+                join(';', map {"ALTER TABLE $_->[0] DROP CONSTRAINT $_->[1]"} @constraints),
+                join(';', map {"ALTER TABLE $_->[0] ADD CONSTRAINT $_->[1] $_->[2]"} @constraints),
+                sub {
+                    cmp_ok(eventually(sub { pay_against_expire(60)->{both} }),
+                        '>', 0, 'without them paid ones expire (guards off)');
+                }
+            );
+        }
+    );
 };
 
 # One who wants the seats of the same reservations, each as soon as its deadline has passed; a unique violation is answered
@@ -170,24 +190,40 @@ subtest "payment against another's hold at the deadline" => sub {
     is($with->{payer} + $with->{rival}, 150, 'each goes to one of them, who is told so; the other is refused');
     is($with->{refused},                0,   'and nobody is left with an error');
     is_deeply([ breaches($usher) ], [], 'nothing is wrong');
-    without($usher, ['pay-only-held'], sub {
-        cmp_ok(eventually(sub { pay_against_hold(40)->{refused} }), '>', 0, 'only the unique index saves the seat (guard off: pay-only-held)');
-        my $index = query($usher, q{SELECT indexdef FROM pg_indexes WHERE indexname = 'one_live_ticket_for_a_seat'});
-        ruined($usher, 'DROP INDEX one_live_ticket_for_a_seat', $index,
-            sub { cmp_ok(eventually(sub { pay_against_hold(40)->{both} }), '>', 0, 'without it the seat is sold twice (guards off)') });
-    });
+    without(
+        $usher,
+        ['pay-only-held'],
+        sub {
+            cmp_ok(eventually(sub { pay_against_hold(40)->{refused} }),
+                '>', 0, 'only the unique index saves the seat (guard off: pay-only-held)');
+            my $index =
+              query($usher, q{SELECT indexdef FROM pg_indexes WHERE indexname = 'one_live_ticket_for_a_seat'});
+            ruined(
+                $usher,
+                'DROP INDEX one_live_ticket_for_a_seat',
+                $index,
+                sub {
+                    cmp_ok(eventually(sub { pay_against_hold(40)->{both} }),
+                        '>', 0, 'without it the seat is sold twice (guards off)');
+                }
+            );
+        }
+    );
 };
 
 subtest 'hold against expiry' => sub {
     my $first = holders(100);
-    query($usher, "UPDATE reservation SET reserved_at = now() - interval '2 s', expires_at = now() - interval '1 s' WHERE user_id > $first");
+    query($usher,
+        "UPDATE reservation SET reserved_at = now() - interval '2 s', expires_at = now() - interval '1 s' WHERE user_id > $first"
+    );
     my $sweep = "DO \$\$ BEGIN
         WHILE (SELECT count(*) FROM race WHERE who = 'rival') < 100 LOOP
             INSERT INTO race SELECT 'expire', reservation_id, 'expired' FROM usher_expire(1); COMMIT;
         END LOOP; END \$\$";
     sql_race($usher, map({ rival($first, $_, 2) } 0 .. 1), $sweep);
     is(count_of(q{race WHERE who = 'rival' AND outcome = 'created'}), 100, 'whoever wants a lapsed seat gets it');
-    is(count_of("reservation WHERE user_id > $first AND user_id < 100000 AND status = 'expired'"), 100, 'the old holds are expired');
+    is(count_of("reservation WHERE user_id > $first AND user_id < 100000 AND status = 'expired'"),
+        100, 'the old holds are expired');
     cmp_ok(count_of(q{race WHERE who = 'expire'}), '>', 0, 'some of them by the sweep');
     is_deeply([ breaches($usher) ], [], 'nothing is wrong');
 };

@@ -25,16 +25,24 @@ subtest '50 token requests of one user' => sub {
     my $race = sub ($user) {
         my $before = tickets_issued();
         my @r      = burst($usher, ([ POST => '/v1/queue/tokens', user => $user ]) x 50);
-        return { tally => tally(@r), tokens => scalar(uniq map { $_->json->{token} } @r), tickets => tickets_issued() - $before };
+        return {
+            tally   => tally(@r),
+            tokens  => scalar(uniq map { $_->json->{token} } @r),
+            tickets => tickets_issued() - $before
+        };
     };
     people($usher, 1);    # the line exists
     my $with = $race->(7);
     is_deeply($with, { tally => { 201 => 1, 200 => 49 }, tokens => 1, tickets => 1 }, 'one 201, one token, one ticket');
-    without($usher, ['one-token'], sub {
-        my $off = $race->(8);
-        cmp_ok($off->{tokens}, '>', 1, 'many tokens without the look (guard off: one-token)');
-        ask($usher, 'DEL', 'q:{main}:events');    # the history rightly refuses so many for one user
-    });
+    without(
+        $usher,
+        ['one-token'],
+        sub {
+            my $off = $race->(8);
+            cmp_ok($off->{tokens}, '>', 1, 'many tokens without the look (guard off: one-token)');
+            ask($usher, 'DEL', 'q:{main}:events');    # the history rightly refuses so many for one user
+        }
+    );
 };
 
 # The line's history of what happened since: ([ticket, time in ms when it was admitted], ...) in the order of admission.
@@ -67,8 +75,13 @@ sub promoters ($count, $working = $count) {
     my $from = -s $log // 0;
     ask($usher, 'CONFIG', 'RESETSTAT');
     my @ten = map { $usher->background('usher-scheduler', 'promote') } 1 .. $count;
-    Usher::Process::until_true(sub { scripts_run() >= 2 * $working && $working == grep { $_->alive } @ten }, 20)
-        or die "the schedulers do not work\n";
+    Usher::Process::until_true(
+        sub {
+            scripts_run() >= 2 * $working && $working == grep { $_->alive } @ten;
+        },
+        20
+      ) or
+      die "the schedulers do not work\n";
     $_->signal('TERM') for @ten;
     my @ended = map { $_->wait(20) // 'none' } @ten;
     return (\@ended, substr Usher::Process::slurp($log), $from);
@@ -83,7 +96,9 @@ sub without_lock ($code) {
          ALTER ROLE usher SET search_path = shadow, pg_catalog, public'
     );
     $code->();
-    query($usher, 'ALTER ROLE usher RESET search_path; DROP FUNCTION shadow.pg_try_advisory_xact_lock(int, int); DROP SCHEMA shadow');
+    query($usher,
+        'ALTER ROLE usher RESET search_path; DROP FUNCTION shadow.pg_try_advisory_xact_lock(int, int); DROP SCHEMA shadow'
+    );
 }
 
 subtest 'ten promoters' => sub {
@@ -98,54 +113,69 @@ subtest 'ten promoters' => sub {
     my ($ended, $said) = promoters(PROMOTERS, 1);
     is_deeply($ended, [ (0) x PROMOTERS ], 'all exit with 0');
     is(scalar(() = $said =~ /another scheduler is at it/g), PROMOTERS - 1, 'nine of them say that another is at it');
-    is(scalar(() = admitted_since($last)), BATCH / 10, 'the one admits a tenth of the budget at once');
+    is(scalar(() = admitted_since($last)),                  BATCH / 10, 'the one admits a tenth of the budget at once');
 
-    without_lock(sub {
-        for my $tenth (2 .. 10) {
+    without_lock(
+        sub {
+            for my $tenth (2 .. 10) {
+                $usher->clock_advance(PERIOD / 10);
+                promoters($tenth == 10 ? PROMOTERS : 1);
+            }
+            my @admitted = admitted_since($last);
+            is(scalar @admitted, BATCH, 'of all who know nothing of each other, 100 are admitted in the period');
+            ($ended, $said) = promoters(PROMOTERS);
+            is_deeply($ended, [ (0) x PROMOTERS ], 'all exit with 0');
+            is(scalar(() = $said =~ /promote admitted=0 /g),
+                PROMOTERS, 'all of them at it, and nobody more is admitted');
+            is_deeply([ map { $_->[0] } @admitted ], [ $last + 1 .. $last + BATCH ],
+                'in ticket order, nobody left out');
+            is(ask($usher, 'HGET', 'q:{main}:admission', 'serving'), $last + BATCH, 'serving is the last of them');
+
             $usher->clock_advance(PERIOD / 10);
-            promoters($tenth == 10 ? PROMOTERS : 1);
-        }
-        my @admitted = admitted_since($last);
-        is(scalar @admitted, BATCH, 'of all who know nothing of each other, 100 are admitted in the period');
-        ($ended, $said) = promoters(PROMOTERS);
-        is_deeply($ended, [ (0) x PROMOTERS ], 'all exit with 0');
-        is(scalar(() = $said =~ /promote admitted=0 /g), PROMOTERS, 'all of them at it, and nobody more is admitted');
-        is_deeply([ map { $_->[0] } @admitted ], [ $last + 1 .. $last + BATCH ], 'in ticket order, nobody left out');
-        is(ask($usher, 'HGET', 'q:{main}:admission', 'serving'), $last + BATCH, 'serving is the last of them');
-
-        $usher->clock_advance(PERIOD / 10);
-        promoters(2);
-        my @later = admitted_since($last);
-        cmp_ok(scalar @later, '>', BATCH, 'later it goes on');
-        is(busiest_period(@later), BATCH, 'with 100 in any period');
-        without($usher, ['admission-budget'], sub {
             promoters(2);
-            cmp_ok(busiest_period(admitted_since($last)), '>', BATCH, 'without the budget more are (guard off: admission-budget)');
-        });
-    });
+            my @later = admitted_since($last);
+            cmp_ok(scalar @later, '>', BATCH, 'later it goes on');
+            is(busiest_period(@later), BATCH, 'with 100 in any period');
+            without(
+                $usher,
+                ['admission-budget'],
+                sub {
+                    promoters(2);
+                    cmp_ok(busiest_period(admitted_since($last)),
+                        '>', BATCH, 'without the budget more are (guard off: admission-budget)');
+                }
+            );
+        }
+    );
 };
 
 subtest 'one filler of a page' => sub {
     my ($reader) = people($usher, 1);
     my $page = [ GET => '/v1/concerts?page=0&size=10', user => $reader->{user}, token => $reader->{token} ];
     $usher->concerts(20);
+
     # A stale page while nobody can read the table: whoever renders it waits, the others need not.
     my $race = sub {
         burst($usher, $page);
         $usher->clock_advance(31);
         my $lock = Usher::Process->start(
             command => [
-                Usher::Process::find_program('psql'), '-X', '-q', '-h', $usher->{postgres}{dir}, '-U', 'usher_owner', '-c',
+                Usher::Process::find_program('psql'),
+                '-X', '-q',          '-h', $usher->{postgres}{dir},
+                '-U', 'usher_owner', '-c',
                 'BEGIN; LOCK TABLE concert IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(0.4); COMMIT', 'usher'
             ],
             log => "$usher->{dir}/lock.log",
         );
         Usher::Process::until_true(
             sub {
-                query($usher, q{SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted
-                    AND relation = 'concert'::regclass});
+                query(
+                    $usher, q{SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted
+                    AND relation = 'concert'::regclass}
+                );
             }
-        ) or die "the table is not locked\n";
+          ) or
+          die "the table is not locked\n";
         my @r;
         my $traffic = traffic($usher, sub { @r = burst($usher, ($page) x 40) });
         $lock->wait;
@@ -155,9 +185,13 @@ subtest 'one filler of a page' => sub {
     my ($tally, $renderings) = $race->();
     is_deeply($tally, { 200 => 40 }, 'everybody gets the page');
     is($renderings, 1, 'one of them renders it');
-    without($usher, ['one-filler'], sub {
-        cmp_ok(($race->())[1], '>', 1, 'many do without the claim (guard off: one-filler)');
-    });
+    without(
+        $usher,
+        ['one-filler'],
+        sub {
+            cmp_ok(($race->())[1], '>', 1, 'many do without the claim (guard off: one-filler)');
+        }
+    );
 };
 
 done_testing;

@@ -14,7 +14,7 @@ my ($schedule, @seats) = $usher->schedule($concert, seats => 100, price => 700);
 my @people = people($usher, 50);
 
 # Between reading the balance or the reservation and writing it.
-slowly($usher, 'usher_charge', 'v_now := usher_clock();',         0.01);
+slowly($usher, 'usher_charge', 'v_now := usher_clock();',           0.01);
 slowly($usher, 'usher_pay',    '-- Paying and expiring both begin', 0.01);
 
 # The next person, with money and a held seat: {user, token, reservation}.
@@ -39,23 +39,40 @@ sub charge ($user, $amount, $key) {
     return [ POST => '/v1/balance/charges', user => $user, key => $key, body => { amount => $amount } ];
 }
 
-sub balance  ($user)       { $usher->get('/v1/balance', user => $user)->json->{balance} }
-sub entries  ($user)       { 0 + query($usher, 'SELECT count(*) FROM ledger WHERE user_id = $1', $user) }
-sub payments ($one)        { 0 + query($usher, 'SELECT count(*) FROM payment WHERE reservation_id = $1', $one->{reservation}) }
-sub replayed (@r)          { scalar grep { $_->header('Idempotent-Replayed') } @r }
-sub bodies   (@r)          { scalar uniq map { $_->body } @r }
-sub with_status ($s, @r)   { grep { $_->status == $s } @r }
+sub balance  ($user) { $usher->get('/v1/balance', user => $user)->json->{balance} }
+sub entries  ($user) { 0 + query($usher, 'SELECT count(*) FROM ledger WHERE user_id = $1', $user) }
+sub payments ($one) { 0 + query($usher, 'SELECT count(*) FROM payment WHERE reservation_id = $1', $one->{reservation}) }
+
+sub replayed (@r) {
+    scalar grep { $_->header('Idempotent-Replayed') } @r;
+}
+
+sub bodies (@r) {
+    scalar uniq map { $_->body } @r;
+}
+
+sub with_status ($s, @r) {
+    grep { $_->status == $s } @r;
+}
 
 # Neither a lock on the user nor one on the key.
 sub without_locks ($code) {
-    without($usher, ['user-lock'], sub {
-        my $lock = query($usher, q{SELECT translate(encode(convert_to(pg_get_functiondef('usher_lock_key'::regproc), 'UTF8'),
-            'base64'), E'\n', '')});
-        query($usher, q{CREATE OR REPLACE FUNCTION usher_lock_key(p_user bigint, p_key text) RETURNS boolean
-            LANGUAGE plpgsql VOLATILE AS 'BEGIN RETURN true; END'});
-        $code->();
-        query($usher, MIME::Base64::decode($lock));
-    });
+    without(
+        $usher,
+        ['user-lock'],
+        sub {
+            my $lock = query(
+                $usher, q{SELECT translate(encode(convert_to(pg_get_functiondef('usher_lock_key'::regproc), 'UTF8'),
+            'base64'), E'\n', '')}
+            );
+            query(
+                $usher, q{CREATE OR REPLACE FUNCTION usher_lock_key(p_user bigint, p_key text) RETURNS boolean
+            LANGUAGE plpgsql VOLATILE AS 'BEGIN RETURN true; END'}
+            );
+            $code->();
+            query($usher, MIME::Base64::decode($lock));
+        }
+    );
 }
 
 subtest '20 identical payments without a key' => sub {
@@ -67,21 +84,31 @@ subtest '20 identical payments without a key' => sub {
     is_deeply(tally(@r), { 201 => 1, '409 already-paid' => 19 }, 'one 201, the others 409 already-paid');
     is(balance($one->{user}), 1300, 'the price is taken once');
     is(payments($one),        1,    'one payment');
-    without($usher, ['user-lock'], sub {
-        my (undef, @off) = $race->();
-        isnt(tally(@off)->{'409 already-paid'}, 19, 'others are told something else without the lock (guard off: user-lock)');
-    });
-    without($usher, [ 'user-lock', 'pay-only-held' ], sub {
-        ruined(
-            $usher,
-            'ALTER TABLE payment DROP CONSTRAINT payment_reservation_id_key',
-            'ALTER TABLE payment ADD UNIQUE (reservation_id)',
-            sub {
-                my ($one) = $race->();
-                cmp_ok(payments($one), '>', 1, 'it is paid more than once without lock, condition and constraint (guards off)');
-            }
-        );
-    });
+    without(
+        $usher,
+        ['user-lock'],
+        sub {
+            my (undef, @off) = $race->();
+            isnt(tally(@off)->{'409 already-paid'},
+                19, 'others are told something else without the lock (guard off: user-lock)');
+        }
+    );
+    without(
+        $usher,
+        [ 'user-lock', 'pay-only-held' ],
+        sub {
+            ruined(
+                $usher,
+                'ALTER TABLE payment DROP CONSTRAINT payment_reservation_id_key',
+                'ALTER TABLE payment ADD UNIQUE (reservation_id)',
+                sub {
+                    my ($one) = $race->();
+                    cmp_ok(payments($one), '>', 1,
+                        'it is paid more than once without lock, condition and constraint (guards off)');
+                }
+            );
+        }
+    );
 };
 
 subtest '20 identical payments with one key' => sub {
@@ -90,18 +117,21 @@ subtest '20 identical payments with one key' => sub {
         return ($one, burst($usher, (payment($one, key => 'pay')) x 20));
     };
     my ($one, @r) = $race->();
-    my @paid = with_status(201, @r);
+    my @paid  = with_status(201, @r);
     my $tally = tally(@r);
     is(join(' ', sort keys %$tally) =~ s/ 409 idempotency-key-in-use//r, '201', '201, or 409 idempotency-key-in-use');
     is(replayed(@paid),       @paid - 1, 'one is the payment, every other 201 is its replay');
     is(bodies(@paid),         1,         'with the same body');
     is(payments($one),        1,         'one payment');
     is(balance($one->{user}), 1300,      'the price is taken once');
-    without_locks(sub {
-        my (undef, @off) = $race->();
-        my $off = tally(@off);
-        isnt(join(' ', sort keys %$off) =~ s/ 409 idempotency-key-in-use//r, '201', 'others fail without the locks (guards off)');
-    });
+    without_locks(
+        sub {
+            my (undef, @off) = $race->();
+            my $off = tally(@off);
+            isnt(join(' ', sort keys %$off) =~ s/ 409 idempotency-key-in-use//r,
+                '201', 'others fail without the locks (guards off)');
+        }
+    );
     is_deeply([ breaches($usher) ], [], 'nothing is wrong');
 };
 
@@ -118,20 +148,23 @@ subtest '20 charges at once' => sub {
     is(balance($user), 2210, 'the balance is their exact sum');
     is(entries($user), 20,   'and the ledger has each');
     is_deeply([ breaches($usher) ], [], 'nothing is wrong');
-    without($usher, ['user-lock'], sub {
-        my ($off) = $race->();
-        ok(balance($user) != 2210 || $off->{201} != 20, 'money is lost without the lock (guard off: user-lock)');
-        like(join('; ', breaches($usher)), qr/user $user: balance \d+, ledger entries \d+/, 'and the books say so');
-        query(
-            $usher,
-            'UPDATE asset SET balance = (SELECT sum(amount) FROM ledger WHERE user_id = $1) WHERE user_id = $1', $user
-        );
-    });
+    without(
+        $usher,
+        ['user-lock'],
+        sub {
+            my ($off) = $race->();
+            ok(balance($user) != 2210 || $off->{201} != 20, 'money is lost without the lock (guard off: user-lock)');
+            like(join('; ', breaches($usher)), qr/user $user: balance \d+, ledger entries \d+/, 'and the books say so');
+            query($usher,
+                'UPDATE asset SET balance = (SELECT sum(amount) FROM ledger WHERE user_id = $1) WHERE user_id = $1',
+                $user);
+        }
+    );
 };
 
 subtest '20 charges with one key' => sub {
-    my $user = 50;
-    my $race = sub { burst($usher, (charge(++$user, 500, 'same')) x 20) };
+    my $user  = 50;
+    my $race  = sub { burst($usher, (charge(++$user, 500, 'same')) x 20) };
     my @r     = $race->();
     my @made  = with_status(201, @r);
     my $tally = tally(@r);
@@ -140,20 +173,23 @@ subtest '20 charges with one key' => sub {
     is(bodies(@made),   1,         'with the same body');
     is(balance($user),  500,       'one charge');
     is(entries($user),  1,         'one entry');
-    without_locks(sub {
-        my $off = tally($race->());
-        isnt(join(' ', sort keys %$off) =~ s/ 409 idempotency-key-in-use//r, '201', 'others fail without the locks (guards off)');
-        is(entries($user), 1, 'the key itself still lets one through');
-        ruined(
-            $usher,
-            'ALTER TABLE idempotency_key DROP CONSTRAINT idempotency_key_pkey',
-            'ALTER TABLE idempotency_key ADD PRIMARY KEY (user_id, key)',
-            sub {
-                $race->();
-                cmp_ok(entries($user), '>', 1, 'without it the charge is made more than once (guards off)');
-            }
-        );
-    });
+    without_locks(
+        sub {
+            my $off = tally($race->());
+            isnt(join(' ', sort keys %$off) =~ s/ 409 idempotency-key-in-use//r,
+                '201', 'others fail without the locks (guards off)');
+            is(entries($user), 1, 'the key itself still lets one through');
+            ruined(
+                $usher,
+                'ALTER TABLE idempotency_key DROP CONSTRAINT idempotency_key_pkey',
+                'ALTER TABLE idempotency_key ADD PRIMARY KEY (user_id, key)',
+                sub {
+                    $race->();
+                    cmp_ok(entries($user), '>', 1, 'without it the charge is made more than once (guards off)');
+                }
+            );
+        }
+    );
 };
 
 subtest 'charges while paying' => sub {
@@ -166,7 +202,8 @@ subtest 'charges while paying' => sub {
 subtest 'cancel against pay' => sub {
     my $race = sub {
         my @buyers = map { buyer(700) } 1 .. 12;
-        my @r      = burst($usher, map { payment($_), [ DELETE => "/v1/reservations/$_->{reservation}", user => $_->{user} ] } @buyers);
+        my @r      = burst($usher,
+            map { payment($_), [ DELETE => "/v1/reservations/$_->{reservation}", user => $_->{user} ] } @buyers);
         my %pairs;
         while (my ($pay, $cancel) = splice @r, 0, 2) {
             $pairs{ join ' + ', sort map { (keys %{ tally($_) })[0] } $pay, $cancel }++;
@@ -177,14 +214,21 @@ subtest 'cancel against pay' => sub {
     };
     my ($pairs, $paid) = $race->();
     my %good = map { $_ => $pairs->{$_} // 0 } '201 + 409 already-paid', '204 + 409 reservation-cancelled';
-    is($good{'201 + 409 already-paid'} + $good{'204 + 409 reservation-cancelled'}, 12, 'paid or cancelled, and both are told which')
-        or diag explain $pairs;
+    is($good{'201 + 409 already-paid'} + $good{'204 + 409 reservation-cancelled'},
+        12, 'paid or cancelled, and both are told which') or
+      diag explain $pairs;
     is($paid, $good{'201 + 409 already-paid'}, 'and so it is');
     is_deeply([ breaches($usher) ], [], 'nothing is wrong');
-    without($usher, ['pay-only-held'], sub {
-        my ($off) = $race->();
-        cmp_ok($off->{'201 + 204'} // 0, '>', 0, 'some are both without the condition (guard off: pay-only-held)') or diag explain $off;
-    });
+    without(
+        $usher,
+        ['pay-only-held'],
+        sub {
+            my ($off) = $race->();
+            cmp_ok($off->{'201 + 204'} // 0, '>', 0, 'some are both without the condition (guard off: pay-only-held)')
+              or
+              diag explain $off;
+        }
+    );
 };
 
 done_testing;

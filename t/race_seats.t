@@ -17,8 +17,8 @@ my $usher = Usher::Stack->new(
 my ($concert) = $usher->concerts(1);
 my ($schedule, @seats) = $usher->schedule($concert, seats => 130);
 my %schedule_of = map { $_ => $schedule } @seats;
-my @people = people($usher, 60);
-my $index  = query($usher, q{SELECT indexdef FROM pg_indexes WHERE indexname = 'one_live_ticket_for_a_seat'});
+my @people      = people($usher, 60);
+my $index       = query($usher, q{SELECT indexdef FROM pg_indexes WHERE indexname = 'one_live_ticket_for_a_seat'});
 
 # Between looking at the seats and taking them.
 slowly($usher, 'usher_hold', 'v_until :=', 0.02);
@@ -36,22 +36,26 @@ sub without_index ($code) { ruined($usher, 'DROP INDEX one_live_ticket_for_a_sea
 
 # Somebody looks at the seats: after this the doorman knows them.
 sub look () {
-    $usher->get("/v1/schedules/$schedule/seats", user => $people[0]{user}, token => $people[0]{token})->status == 200
-        or die "the seats cannot be seen\n";
+    $usher->get("/v1/schedules/$schedule/seats", user => $people[0]{user}, token => $people[0]{token})->status == 200 or
+      die "the seats cannot be seen\n";
 }
 
 sub live_seats (@of) {
     my $list = join ',', @of;
-    return sum0 query(
-        $usher,
+    return sum0 query($usher,
         "SELECT count(*) FROM reservation_ticket WHERE seat_id IN ($list) AND reservation_status IN ('held', 'paid')");
 }
 
 subtest '50 users want one seat' => sub {
     my $race = sub ($seat) {
         my @r;
-        my $traffic = traffic($usher, sub { @r = burst($usher, map { wish($_, $seat) } @people[ 0 .. 49 ]) });
-        my @told    = grep { $_->status == 409 } @r;
+        my $traffic = traffic(
+            $usher,
+            sub {
+                @r = burst($usher, map { wish($_, $seat) } @people[ 0 .. 49 ]);
+            }
+        );
+        my @told = grep { $_->status == 409 } @r;
         return {
             tally      => tally(@r),
             statements => scalar @{ $traffic->{statements} },
@@ -68,30 +72,49 @@ subtest '50 users want one seat' => sub {
     is($with->{statements}, 1,  'PostgreSQL was asked once: by the one who got it');
     cmp_ok($with->{connections}, '<=', 1, 'and nobody else connected to it');
 
-    my $again = traffic($usher, sub { burst($usher, map { wish($_, $seats[0]) } @people[ 0 .. 49 ]) });
+    my $again = traffic(
+        $usher,
+        sub {
+            burst($usher, map { wish($_, $seats[0]) } @people[ 0 .. 49 ]);
+        }
+    );
     is_deeply($again, { connections => 0, statements => [] }, 'a taken seat costs PostgreSQL nothing at all');
 
-    without($usher, ['doorman'], sub {
-        my $off = $race->($seats[1]);
-        is_deeply($off->{tally}, { 201 => 1, '409 seat-unavailable' => 49 }, 'without the doorman PostgreSQL decides the same');
-        cmp_ok($off->{statements}, '>=', 50, 'but is asked by everybody (guard off: doorman)');
-        without_index(sub {
-            cmp_ok($race->($seats[2])->{live}, '>', 1, 'without the unique index too, the seat is sold twice (guards off)');
-        });
-    });
+    without(
+        $usher,
+        ['doorman'],
+        sub {
+            my $off = $race->($seats[1]);
+            is_deeply(
+                $off->{tally},
+                { 201 => 1, '409 seat-unavailable' => 49 },
+                'without the doorman PostgreSQL decides the same'
+            );
+            cmp_ok($off->{statements}, '>=', 50, 'but is asked by everybody (guard off: doorman)');
+            without_index(
+                sub {
+                    cmp_ok($race->($seats[2])->{live},
+                        '>', 1, 'without the unique index too, the seat is sold twice (guards off)');
+                }
+            );
+        }
+    );
     is_deeply([ breaches($usher) ], [], 'nothing is wrong');
 };
 
 subtest 'overlapping wishes: all seats or none' => sub {
     my $race = sub (@hall) {
         my $n      = @hall;
-        my @wishes = map { my $i = $_; [ map { $hall[ ($i + $_) % $n ] } 0 .. 2 ] } 0 .. 2 * $n - 1;
-        my @r      = burst($usher, map { wish($people[$_], shuffle @{ $wishes[$_] }) } 0 .. $#wishes);
-        my @won    = map { $_->json } grep { $_->status == 201 } @r;
-        my $whole  = query(
-            $usher,
+        my @wishes = map {
+            my $i = $_;
+            [ map { $hall[ ($i + $_) % $n ] } 0 .. 2 ]
+        } 0 .. 2 * $n - 1;
+        my @r     = burst($usher, map { wish($people[$_], shuffle @{ $wishes[$_] }) } 0 .. $#wishes);
+        my @won   = map { $_->json } grep { $_->status == 201 } @r;
+        my $whole = query($usher,
             'SELECT count(*) FROM (SELECT FROM reservation r JOIN reservation_ticket t ON t.reservation_id = r.id WHERE r.id IN ('
-                . join(',', 0, map { $_->{id} } @won) . ') GROUP BY r.id HAVING count(*) = 3) AS whole');
+              . join(',', 0, map { $_->{id} } @won)
+              . ') GROUP BY r.id HAVING count(*) = 3) AS whole');
         return { tally => tally(@r), won => \@won, whole => $whole, live => live_seats(@hall) };
     };
     my @hall = @seats[ 10 .. 21 ];
@@ -101,7 +124,7 @@ subtest 'overlapping wishes: all seats or none' => sub {
     cmp_ok($won, '>=', 2, 'more than one is served');
     is($with->{whole}, $won,     'whoever is served has all three seats');
     is($with->{live},  3 * $won, 'whoever is refused has none');
-    my %hall  = map { $_ => 1 } @hall;
+    my %hall  = map  { $_ => 1 } @hall;
     my @claim = grep { my ($key, $seat) = split; $key eq "s:{main}:$schedule:seats" && $hall{$seat} } $usher->claims;
     is_deeply(
         [ sort @claim ],
@@ -115,16 +138,26 @@ subtest 'overlapping wishes: all seats or none' => sub {
         ],
         'the doorman holds exactly the seats that are held'
     );
-    without($usher, ['doorman'], sub {
-        my $off = $race->(@seats[ 30 .. 41 ]);
-        is($off->{live},  3 * $off->{whole},        'PostgreSQL alone: all or none as well');
-        is($off->{whole}, scalar @{ $off->{won} }, 'and everybody with a 201 has all of it');
-        is_deeply([ breaches($usher) ], [], 'no seat twice');
-        without_index(sub {
-            $race->(@seats[ 50 .. 61 ]);
-            like(join('; ', breaches($usher)), qr/live tickets/, 'without the unique index seats are held twice (guards off)');
-        });
-    });
+    without(
+        $usher,
+        ['doorman'],
+        sub {
+            my $off = $race->(@seats[ 30 .. 41 ]);
+            is($off->{live},  3 * $off->{whole},       'PostgreSQL alone: all or none as well');
+            is($off->{whole}, scalar @{ $off->{won} }, 'and everybody with a 201 has all of it');
+            is_deeply([ breaches($usher) ], [], 'no seat twice');
+            without_index(
+                sub {
+                    $race->(@seats[ 50 .. 61 ]);
+                    like(
+                        join('; ', breaches($usher)),
+                        qr/live tickets/,
+                        'without the unique index seats are held twice (guards off)'
+                    );
+                }
+            );
+        }
+    );
 };
 
 # Runs the code while a redis-cli does this to the doorman again and again.
@@ -151,24 +184,33 @@ subtest 'the doorman forgets in the middle' => sub {
                     push @r, burst($usher, map { wish($crowd[$_], $hall[ $_ / 2 ]) } 0 .. $#crowd);
                 }
             },
-            'DEL', "s:{main}:$hall:seats"
+            'DEL',
+            "s:{main}:$hall:seats"
         );
         push @r, burst($usher, map { wish($people[ $_ + 30 ], $hall[$_]) } 0 .. $#hall);    # what is left, in peace
         return (\@hall, @r);
     };
     my ($hall, @r) = $race->();
     my $tally = tally(@r);
+
     # 503: the doorman lost his memory faster than he could be told.
-    is(join(' ', grep { !/seat-limit|^503/ } sort keys %$tally), '201 409 seat-unavailable', 'people are served or refused');
-    is($tally->{201},     live_seats(@$hall), 'one ticket for each 201');
+    is(
+        join(' ', grep { !/seat-limit|^503/ } sort keys %$tally),
+        '201 409 seat-unavailable',
+        'people are served or refused'
+    );
+    is($tally->{201},      live_seats(@$hall), 'one ticket for each 201');
     is(live_seats(@$hall), scalar @$hall,      'every seat is taken');
     is_deeply([ breaches($usher) ], [], 'none of them twice');
-    without_index(sub {
-        like(
-            eventually(sub { $race->(); join '; ', breaches($usher) }),
-            qr/live tickets/, 'without the unique index seats are held twice (guard off)'
-        );
-    });
+    without_index(
+        sub {
+            like(
+                eventually(sub { $race->(); join '; ', breaches($usher) }),
+                qr/live tickets/,
+                'without the unique index seats are held twice (guard off)'
+            );
+        }
+    );
 };
 
 subtest 'Redis loses everything' => sub {
@@ -195,8 +237,8 @@ subtest 'Redis loses everything' => sub {
         @r = burst($usher, map { wish($people[ 20 + $_ ], $hall[$_]) } 0 .. $#hall);
         last if !grep { $_->status == 503 } @r;
     }
-    is_deeply(tally(@r), { '409 seat-unavailable' => 20 }, 'after FLUSHALL nobody else gets them');
-    is_deeply([ breaches($usher) ], [], 'nothing is wrong');
+    is_deeply(tally(@r),            { '409 seat-unavailable' => 20 }, 'after FLUSHALL nobody else gets them');
+    is_deeply([ breaches($usher) ], [],                               'nothing is wrong');
 };
 
 subtest 'one user asks for more than the limit in pieces' => sub {
@@ -206,11 +248,16 @@ subtest 'one user asks for more than the limit in pieces' => sub {
     };
     my ($tally, $live) = $race->($people[50], @seats[ 90 .. 99 ]);
     is_deeply($tally, { 201 => 4, '409 seat-limit' => 6 }, 'four single seats, then 409 seat-limit');
-    is($live,                                                             4, 'four seats are held');
+    is($live,                                                           4, 'four seats are held');
     is(scalar(grep { (split)[3] == $people[50]{user} } $usher->claims), 4, 'and no other is blocked at the doorman');
-    without($usher, ['user-lock'], sub {
-        cmp_ok(($race->($people[51], @seats[ 100 .. 109 ]))[1], '>', 4, 'more than that without the lock (guard off: user-lock)');
-    });
+    without(
+        $usher,
+        ['user-lock'],
+        sub {
+            cmp_ok(($race->($people[51], @seats[ 100 .. 109 ]))[1],
+                '>', 4, 'more than that without the lock (guard off: user-lock)');
+        }
+    );
 };
 
 done_testing;

@@ -12,6 +12,7 @@ use Usher::Stack;
 
 my $usher = Usher::Stack->new(
     config => {
+        %PATIENT,
         active_max     => 30,
         claim_window   => '60s',
         active_ttl     => '100s',
@@ -32,16 +33,20 @@ sub scheduler_ok (@args) {
     is($status, 0, "usher-scheduler @args") or diag $error;
     return $error;
 }
-sub poll        ($user) { $usher->fcgi(GET => '/v1/queue/tokens/me', token => $token{$user}) }
-sub status_of   ($user) { my $r = poll($user); return $r->status == 200 ? $r->json->{status} : $r->status }
-sub active_until ($user) { query($usher, q{SELECT extract(epoch FROM $1::timestamptz)}, poll($user)->json->{active_until}) }
-sub line        ()      { $usher->fcgi(GET => '/v1/queue')->json }
-sub enter       ($user) { $usher->fcgi(GET => '/v1/concerts?page=0&size=1', user => $user, token => $token{$user}) }
+sub poll      ($user) { $usher->fcgi(GET => '/v1/queue/tokens/me', token => $token{$user}) }
+sub status_of ($user) { my $r = poll($user); return $r->status == 200 ? $r->json->{status} : $r->status }
+
+sub active_until ($user) {
+    query($usher, q{SELECT extract(epoch FROM $1::timestamptz)}, poll($user)->json->{active_until});
+}
+sub line ()       { $usher->fcgi(GET => '/v1/queue')->json }
+sub enter ($user) { $usher->fcgi(GET => '/v1/concerts?page=0&size=1', user => $user, token => $token{$user}) }
 
 # {state => how many} of these users in the line's history.
 sub history (@users) {
     my $list = join ',', @users;
-    return { map { split /\|/ } query($usher, "SELECT status, count(*) FROM waiting_token WHERE user_id IN ($list) GROUP BY 1") };
+    return { map { split /\|/ }
+          query($usher, "SELECT status, count(*) FROM waiting_token WHERE user_id IN ($list) GROUP BY 1") };
 }
 
 subtest 'as a program' => sub {
@@ -52,12 +57,23 @@ subtest 'as a program' => sub {
     ($status, $out) = $run->('--version');
     is($status, 0, '--version');
     like($out, qr/^usher-scheduler \d+\.\d+\.\d+$/, 'is one line');
-    for my $case ([], ['sleep'], [ 'promote', 'expire' ], [ '--frobnicate', 'promote' ], ['-o'], [ '-o', 'promote', 'expire' ]) {
+    for my $case (
+        [], ['sleep'],
+        [ 'promote',      'expire' ],
+        [ '--frobnicate', 'promote' ],
+        ['-o'], [ '-o', 'promote', 'expire' ]
+      )
+    {
         ($status, $out, $err) = $run->(@$case);
         is($status, 64, "wrong usage: '@$case'");
         like($err, qr/\S/, 'with words');
     }
-    for my $case ([ '-c', '/nonexistent', 'promote' ], [ '-o', 'nonsense=1', 'expire' ], [ '-o', 'promote_batch=0', 'promote' ]) {
+    for my $case (
+        [ '-c', '/nonexistent',    'promote' ],
+        [ '-o', 'nonsense=1',      'expire' ],
+        [ '-o', 'promote_batch=0', 'promote' ]
+      )
+    {
         ($status, $out, $err) = $run->(@$case);
         is($status, 78, "wrong configuration: '@$case'");
         like($err, qr/nonexistent|nonsense|promote_batch/, 'named');
@@ -77,7 +93,8 @@ subtest 'a second scheduler leaves the work to the first' => sub {
     my $other = $usher->session('usher');
     for my $case ([ promote => 1 ], [ expire => 2 ]) {
         my ($verb, $number) = @$case;
-        is(($other->run("BEGIN; SELECT pg_try_advisory_xact_lock(1970496882, $number)"))[-1], 't', "another is at $verb");
+        is(($other->run("BEGIN; SELECT pg_try_advisory_xact_lock(1970496882, $number)"))[-1],
+            't', "another is at $verb");
         my $said = scheduler_ok($verb);
         like($said, qr/$verb: another scheduler is at it/, 'the second says so and exits with 0');
         is(status_of(1), 'waiting', 'and does nothing');
@@ -113,15 +130,16 @@ subtest 'a no-show loses the place after the claim window, the first use starts 
     $usher->clock_advance(25);
     is_deeply([ map { status_of($_) } 1, 2 ], [ 'active', 'active' ], 'after the claim window those who came are in');
     is(status_of(4), 404, 'those who did not are out');
-    problem_is($usher->get('/v1/concerts', user => 4, token => $token{4}), 401, 'queue-token-invalid', 'also for the gate');
+    problem_is($usher->get('/v1/concerts', user => 4, token => $token{4}),
+        401, 'queue-token-invalid', 'also for the gate');
     is_deeply([ map { status_of($_) } 33, 50 ], [ 'waiting', 'waiting' ], 'nobody has their places yet');
     scheduler_ok('promote');
     is_deeply([ uniq map { status_of($_) } 33 .. 50 ], ['active'], 'the scheduler gives their places on');
     is(line()->{active}, 20, 'the two and the 18 who had waited');
     $usher->clock_advance(36);
     is_deeply([ map { status_of($_) } 1, 2 ], [ 404, 'active' ], 'a token ends active_ttl after its first use');
-    is_deeply(history(1 .. 50), { expired => 28, left => 2, active => 20 }, 'the history knows all but the last')
-        or diag explain history(1 .. 50);
+    is_deeply(history(1 .. 50), { expired => 28, left => 2, active => 20 }, 'the history knows all but the last') or
+      diag explain history(1 .. 50);
     scheduler_ok('expire');
     is_deeply(history(1), { expired => 1 }, 'until expire has run');
 };
@@ -153,26 +171,35 @@ subtest 'a lapsed hold' => sub {
             body  => { schedule_id => $schedule, seat_ids => [ $seats[0] ] }
         );
     };
-    problem_is($wish->(), 409, 'seat-unavailable', 'before the deadline the seat is taken', conflicting_seat_ids => ['int']);
+    problem_is(
+        $wish->(), 409, 'seat-unavailable',
+        'before the deadline the seat is taken',
+        conflicting_seat_ids => ['int']
+    );
     $usher->clock_advance(6);
-    is(query($usher, q{SELECT status FROM reservation WHERE user_id = 2}), 'held', 'no scheduler has seen the deadline');
+    is(query($usher, q{SELECT status FROM reservation WHERE user_id = 2}), 'held',
+        'no scheduler has seen the deadline');
     is($usher->fcgi(GET => '/v1/reservations', user => 2)->json->{items}[0]{status}, 'expired', 'it reads as expired');
     status_is($wish->(), 201, 'and its seat can be had at once');
-    is(query($usher, q{SELECT status FROM reservation WHERE user_id = 2}), 'expired', 'whoever takes the seat closes the old hold');
+    is(query($usher, q{SELECT status FROM reservation WHERE user_id = 2}),
+        'expired', 'whoever takes the seat closes the old hold');
     is_deeply([ breaches($usher) ], [], 'nothing is wrong');
 };
 
 subtest 'expire works in batches and around others' => sub {
     my ($big) = $usher->schedule($concert, seats => 1210);
-    query($usher, q{
+    query(
+        $usher, q{
         INSERT INTO users (user_id) SELECT 100000 + n FROM generate_series(1, 1210) n;
         WITH r AS (INSERT INTO reservation (user_id, schedule_id, status, total_price, reserved_at, expires_at)
                 SELECT 100000 + n, $1, 'held', 1000, usher_clock() - interval '10 min', usher_clock() - interval '5 min' + n * interval '1 ms'
                 FROM generate_series(1, 1210) n RETURNING *)
             INSERT INTO reservation_ticket (reservation_id, schedule_id, reservation_status, seat_id, location, price)
             SELECT r.id, $1, 'held', s.id, s.location, 1000 FROM r JOIN concert_seat s ON s.schedule_id = $1
-                AND s.location = 'A' || (r.user_id - 100000)}, $big);
-    my $left  = sub { 0 + query($usher, q{SELECT count(*) FROM reservation WHERE schedule_id = $1 AND status = 'held'}, $big) };
+                AND s.location = 'A' || (r.user_id - 100000)}, $big
+    );
+    my $left =
+      sub { 0 + query($usher, q{SELECT count(*) FROM reservation WHERE schedule_id = $1 AND status = 'held'}, $big) };
     my $other = $usher->session;
     $other->run("BEGIN; SELECT id FROM reservation WHERE user_id BETWEEN 100005 AND 100007 FOR UPDATE");
     my $began = time;
@@ -190,13 +217,18 @@ subtest 'a payment that the doorman was not told of' => sub {
     my $seat  = $seats[5];
     my $held  = $usher->hold($one->{user}, $one->{token}, $schedule, $seat);
     $usher->charge($one->{user}, 1000);
-    is(query($usher, q{SELECT outcome FROM usher_pay($1, $2, true, NULL, NULL)}, $one->{user}, $held->{id}), 'created', 'paid, and cut off');
+    is(query($usher, q{SELECT outcome FROM usher_pay($1, $2, true, NULL, NULL)}, $one->{user}, $held->{id}),
+        'created', 'paid, and cut off');
     my $claim = sub { ask($usher, 'HGET', "s:{main}:$schedule:seats", $seat) };
     like($claim->(), qr/^\d{13} $one->{user}$/, 'the doorman believes in a hold');
     $usher->clock_advance(301);
     my ($other) = people($usher, 1);
     my $seen = sub {
-        my $r = $usher->fcgi(GET => "/v1/schedules/$schedule/seats?all=true", user => $other->{user}, token => $other->{token});
+        my $r = $usher->fcgi(
+            GET   => "/v1/schedules/$schedule/seats?all=true",
+            user  => $other->{user},
+            token => $other->{token}
+        );
         return (map { $_->{status} } grep { $_->{id} == $seat } @{ $r->json->{items} })[0];
     };
     scheduler_ok('expire');
@@ -236,8 +268,16 @@ subtest 'the history' => sub {
     my $user = $payer->{user};
     $usher->charge($user, 1000);
     my $held = $usher->hold($user, $payer->{token}, $schedule, $seats[7]);
-    status_is($usher->post('/v1/payments', user => $user, token => $payer->{token}, body => { reservation_id => $held->{id} }),
-        201, 'somebody buys');
+    status_is(
+        $usher->post(
+            '/v1/payments',
+            user  => $user,
+            token => $payer->{token},
+            body  => { reservation_id => $held->{id} }
+        ),
+        201,
+        'somebody buys'
+    );
     join_all(801, 802, 803);
     $usher->fcgi(DELETE => '/v1/queue/tokens/me', token => $token{802});
     my @stream = ask($usher, 'XRANGE', 'q:{main}:events', '-', '+');
@@ -247,12 +287,25 @@ subtest 'the history' => sub {
     is_deeply(history($user, 801 .. 803), { used => 1, waiting => 2, left => 1 }, 'issued, used, left');
     scheduler_ok('promote');
     is_deeply(history(801, 803), { active => 2 }, 'activated; promote writes, too');
-    is(query($usher, 'SELECT count(*) FROM waiting_token WHERE NOT (issued_at <= coalesce(activated_at, issued_at)
-        AND coalesce(activated_at, issued_at) <= coalesce(deleted_at, activated_at, issued_at))'), 0, 'the times are in order');
-    is(query($usher, q{SELECT activated_at IS NOT NULL AND deleted_at IS NOT NULL FROM waiting_token WHERE user_id = $1}, $user), 't', 'with all times');
+    is(
+        query(
+            $usher, 'SELECT count(*) FROM waiting_token WHERE NOT (issued_at <= coalesce(activated_at, issued_at)
+        AND coalesce(activated_at, issued_at) <= coalesce(deleted_at, activated_at, issued_at))'
+        ),
+        0,
+        'the times are in order'
+    );
+    is(
+        query(
+            $usher,
+            q{SELECT activated_at IS NOT NULL AND deleted_at IS NOT NULL FROM waiting_token WHERE user_id = $1}, $user
+        ),
+        't',
+        'with all times'
+    );
 
     # As if it had been cut off between writing and forgetting.
-    my $all = sub { join "\n", query($usher, 'SELECT * FROM waiting_token ORDER BY id') };
+    my $all    = sub { join "\n", query($usher, 'SELECT * FROM waiting_token ORDER BY id') };
     my $before = $all->();
     my $events = 0;
     while (@stream) {
@@ -275,10 +328,15 @@ subtest 'the pace' => sub {
         $usher->scheduler(@paced, 'promote');
     }
     my $took = time - $began;
-    my @at   = query($usher, 'SELECT usher_us(activated_at) / 1000 FROM waiting_token
-        WHERE user_id BETWEEN 2001 AND 2070 AND activated_at IS NOT NULL ORDER BY 1');
-    my $most = max map { my $from = $_; scalar grep { $_ >= $from && $_ < $from + 1000 * $period } @at } @at;
-    cmp_ok($most, '<=', $batch, "at most $batch in any period of two runs");
+    my @at   = query(
+        $usher, 'SELECT usher_us(activated_at) / 1000 FROM waiting_token
+        WHERE user_id BETWEEN 2001 AND 2070 AND activated_at IS NOT NULL ORDER BY 1'
+    );
+    my $most = max map {
+        my $from = $_;
+        scalar grep { $_ >= $from && $_ < $from + 1000 * $period } @at
+    } @at;
+    cmp_ok($most,      '<=', $batch,     "at most $batch in any period of two runs");
     cmp_ok(scalar @at, '>=', $batch / 2, 'and they do come in');
     my %moment;
     $moment{$_}++ for @at;
@@ -288,7 +346,8 @@ subtest 'the pace' => sub {
         env     => $usher->_environment,
         log     => "$usher->{dir}/term.log",
     );
-    Usher::Process::until_true(sub { query($usher, q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 1970496882}) });
+    Usher::Process::until_true(
+        sub { query($usher, q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 1970496882}) });
     $run->signal('TERM');
     is($run->wait(5), 0, 'TERM ends a run before its time, with 0');
 };

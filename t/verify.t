@@ -340,6 +340,15 @@ $usher->redis('HDEL', $hall, $seats[0]);
 is((verify($usher, '--settle', 20))[0], 0, 'the doorman is given time to be told');
 waitpid $mender, 0;
 
+# A line that is lost altogether, and restored.
+$usher->scheduler('expire');
+$usher->redis('FLUSHALL');
+$report = breaks('Redis lost everything', { 'line-history' => 10, 'ticket-counter' => 1 }, sub { }, sub { });
+ok($report->{line_lost}, 'which is said');
+status_is($usher->get('/v1/queue/tokens/me', token => $holder_token), 200, 'the next request restores it');
+$report = sound('and all is well', [], []);
+ok(!$report->{line_lost}, 'nothing is lost any more');
+
 is_deeply([ grep { !$broken{$_} } @names ], [], 'every invariant was broken');
 
 # ---- how it is said

@@ -19,7 +19,7 @@ void log_line(enum log_level level, const char *format, ...) __attribute__((form
 #define log_info(...)    log_line(LOG_INFO, __VA_ARGS__)
 #define log_debug(...)   log_line(LOG_DEBUG, __VA_ARGS__)
 
-/* A value for a key=value line: bare when it has only [A-Za-z0-9._:/1199-], otherwise in double quotes, with \" \\ and
+/* A value for a key=value line: bare when it has only [A-Za-z0-9._:/@+-], otherwise in double quotes, with \" \\ and
  * \xHH for control characters and what is not UTF-8; NULL is written as -. Cut at size bytes, the closing quote and the
  * NUL included. Returns out. */
 const char *log_quote(const char *value, char *out, size_t size);

@@ -43,6 +43,11 @@ bool verify_trouble(struct verify *verify, const char *text)
     return false;
 }
 
+bool verify_no_redis(struct verify *verify)
+{
+    return verify_trouble(verify, "Redis does not answer (see the key redis in the configuration)");
+}
+
 /* ---- the checks, in their order ---- */
 
 static void check(struct verify *verify)
@@ -96,6 +101,8 @@ static void report_text(const struct verify *verify, const struct sum *sum, doub
         if (finding->breaches > (int64_t)finding->example_count && finding->example_count > 1)
             puts("        ...");
     }
+    if (verify->line_lost)
+        puts("note: Redis has lost the line; the next request or usher-scheduler promote restores it from the history");
     if (verify->unsettled)
         printf("note: %" PRId64
                " sold seats are still their buyers' claims at the doorman; usher-scheduler expire sells them"
@@ -109,8 +116,9 @@ static void report_json(const struct verify *verify, const struct sum *sum, doub
 {
     struct buf out;
     buf_init(&out, verify->arena, 8192);
-    buf_printf(&out, "{\"ok\":%s,\"seconds\":%.3f,\"unsettled\":%" PRId64 ",\"trouble\":",
-               sum->broken || sum->unchecked ? "false" : "true", seconds, verify->unsettled);
+    buf_printf(&out, "{\"ok\":%s,\"seconds\":%.3f,\"line_lost\":%s,\"unsettled\":%" PRId64 ",\"trouble\":",
+               sum->broken || sum->unchecked ? "false" : "true", seconds, verify->line_lost ? "true" : "false",
+               verify->unsettled);
     json_put_string(&out, verify->trouble);
     buf_puts(&out, ",\"invariants\":[");
     for (size_t i = 0; i < INVARIANT_COUNT; i++) {

@@ -67,6 +67,7 @@ struct verify {
     struct redis *redis;
     int64_t settle_ms; /* how long the doorman has for being told what was decided */
     struct finding findings[INVARIANT_COUNT];
+    bool line_lost;      /* Redis has lost the line, and nobody has come since to have it restored */
     int64_t unsettled;   /* sold seats of which only the buyer's claim is known to the doorman yet */
     const char *trouble; /* why something could not be checked; NULL when everything was */
 };
@@ -76,6 +77,7 @@ void verify_breach(struct verify *verify, enum invariant invariant, const char *
     __attribute__((format(printf, 3, 4)));
 /* False, with the trouble noted. */
 bool verify_trouble(struct verify *verify, const char *text);
+bool verify_no_redis(struct verify *verify);
 
 /* ---- verify_database.c ---- */
 

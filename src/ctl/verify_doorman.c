@@ -13,6 +13,7 @@
 #include "store/redis.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -46,18 +47,15 @@ struct claim {
     int64_t deadline, user;
 };
 
-static bool no_redis(struct verify *verify)
-{
-    return verify_trouble(verify, "Redis does not answer (see the key redis in the configuration)");
-}
-
 static void add(struct seats *seats, int64_t schedule, int64_t seat)
 {
     if (seats->count == seats->capacity) {
         seats->capacity = seats->capacity ? seats->capacity * 2 : 256;
         seats->items = reallocarray(seats->items, seats->capacity, sizeof *seats->items);
-        if (!seats->items)
+        if (!seats->items) {
+            fprintf(stderr, "usherctl: out of memory\n");
             abort();
+        }
     }
     seats->items[seats->count++] = (struct seat){schedule, seat};
 }
@@ -268,7 +266,7 @@ static bool compare_halls(struct verify *verify, struct arena *scratch, const in
     }
     ask_time(&calls[count], scratch);
     if (redis_run(verify->redis, scratch, calls, count + 1, values) != OK)
-        return no_redis(verify);
+        return verify_no_redis(verify);
     size_t row = 0;
     for (size_t i = 0; i < count; i++)
         compare_hall(scratch, schedules[i], values[i], read_time(values[count]), rows, &row, suspects);
@@ -286,7 +284,7 @@ static bool keep_known(struct verify *verify, struct arena *scratch, int64_t *sc
         redis_key(&calls[i], key_seats(scratch, schedules[i]));
     }
     if (redis_run(verify->redis, scratch, calls, *count, values) != OK)
-        return no_redis(verify);
+        return verify_no_redis(verify);
     for (size_t i = 0; i < *count; i++) {
         if (values[i]->integer)
             schedules[kept++] = schedules[i];
@@ -359,7 +357,7 @@ static bool ask_doorman(struct verify *verify, struct arena *scratch, const stru
     }
     ask_time(&calls[count], scratch);
     if (redis_run(verify->redis, scratch, calls, count + 1, values) != OK)
-        return no_redis(verify);
+        return verify_no_redis(verify);
     for (size_t i = 0; i < count; i++)
         claims[i] = read_claim(values[i]->items[1], values[i]->items[0]->type == REDIS_TEXT);
     *now = read_time(values[count]);

@@ -7,12 +7,12 @@
  *   - history is ahead of what the line says afterwards. */
 #include "ctl/verify.h"
 
-#include "base/encode.h"
 #include "sale/keys.h"
 #include "store/pg.h"
 #include "store/redis.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,11 +21,6 @@ enum { SLICE = 50000, ASK_COUNT = 1000, STREAM_COUNT = 1000 };
 /* A ticket's states in the order in which they come; NOWHERE: the history does not know the ticket. */
 enum state { NOWHERE, WAITING, ACTIVE, OVER };
 static const char *const words[] = {"unknown", "waiting", "active", "over"};
-
-static bool no_redis(struct verify *verify)
-{
-    return verify_trouble(verify, "Redis does not answer (see the key redis in the configuration)");
-}
 
 /* ---- who is not the same in both ---- */
 
@@ -95,7 +90,7 @@ static bool ask_line(struct verify *verify, struct arena *scratch, const struct 
     for (size_t i = 0; i < count; i++)
         redis_int(&call, people[i].user);
     if (redis_run_one(verify->redis, scratch, &call, &records) != OK || records->count != count)
-        return no_redis(verify);
+        return verify_no_redis(verify);
     for (size_t i = 0; i < count; i++) {
         struct place now;
         bool there = records->items[i]->type == REDIS_TEXT && place_read(records->items[i]->text, &now);
@@ -145,7 +140,7 @@ static bool last_event(struct verify *verify, struct arena *scratch, const char 
     redis_int(&call, 1);
     *last = "";
     if (redis_run_one(verify->redis, scratch, &call, &entries) != OK || entries->type != REDIS_ARRAY)
-        return no_redis(verify);
+        return verify_no_redis(verify);
     if (entries->count)
         *last = arena_strdup(verify->arena, redis_text_at(entries->items[0], 0));
     return true;
@@ -181,7 +176,7 @@ static bool read_stream(struct verify *verify, struct places *pending)
         redis_text(&call, "COUNT");
         redis_int(&call, STREAM_COUNT);
         good = (redis_run_one(verify->redis, scratch, &call, &entries) == OK && entries->type == REDIS_ARRAY) ||
-               no_redis(verify);
+               verify_no_redis(verify);
         count = good ? entries->count : 0;
         if (count) {
             read_events(entries, pending);

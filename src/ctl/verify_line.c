@@ -16,11 +16,6 @@
 
 enum { SCAN_COUNT = 1000, ASK_COUNT = 500 };
 
-static bool no_redis(struct verify *verify)
-{
-    return verify_trouble(verify, "Redis does not answer (see the key redis in the configuration)");
-}
-
 /* ---- places ---- */
 
 void places_add(struct places *places, struct place place)
@@ -149,7 +144,7 @@ static bool scan(struct verify *verify, enum which which, struct places *places)
     arena_free(scratch);
     sort(places, by_user);
     unite(places, by_user);
-    return good || no_redis(verify);
+    return good || verify_no_redis(verify);
 }
 
 /* ---- who seems misplaced ---- */
@@ -223,10 +218,10 @@ static bool ask(struct verify *verify, struct arena *scratch, const struct place
     redis_command(&calls[4], scratch, "EXEC", true);
     if (redis_run(verify->redis, scratch, calls, 5, values) != OK || values[4]->type != REDIS_ARRAY ||
         values[4]->count != 3)
-        return no_redis(verify);
+        return verify_no_redis(verify);
     for (int i = TOKENS; i <= ACTIVE; i++) {
         if (values[4]->items[i]->type != REDIS_ARRAY || values[4]->items[i]->count != count)
-            return no_redis(verify);
+            return verify_no_redis(verify);
     }
     for (size_t p = 0; p < count; p++)
         judge(verify, people[p].user, text_or_null(values[4]->items[TOKENS], p),
@@ -298,7 +293,7 @@ static bool find_skipped(struct verify *verify, struct arena *scratch, int64_t s
     redis_int(&calls[1], 0);
     redis_int(&calls[1], EXAMPLES);
     if (redis_run(verify->redis, scratch, calls, 2, values) != OK)
-        return no_redis(verify);
+        return verify_no_redis(verify);
     for (size_t i = 0; i < values[1]->count && (int64_t)i < values[0]->integer; i++)
         verify_breach(verify, INVARIANT_LINE_ORDER, "user %.30s: still waits, but ticket %" PRId64 " was admitted",
                       redis_text_at(values[1], i), serving);
@@ -358,23 +353,28 @@ bool verify_numbers(struct verify *verify, const struct places *places)
     enum { SERVING = 1, ISSUED = 2, ACTIVE_NOW = 4 };
     struct arena *scratch = arena_new(16384);
     struct pg_rows *rows;
-    struct redis_call call;
-    struct redis_value *line;
+    struct redis_call calls[2];
+    struct redis_value *values[2];
     bool good = verify_query(verify, scratch, "SELECT coalesce(max(id), 0) FROM waiting_token", &rows);
     int64_t history = good ? pg_get_int(rows, 0, 0) : 0;
     if (good) {
-        redis_script(&call, scratch, SCRIPT_LINE);
-        redis_key(&call, KEY_WAITING);
-        redis_key(&call, KEY_ACTIVE);
-        redis_key(&call, KEY_ADMISSION);
-        redis_key(&call, KEY_SEQ);
-        good = redis_run_one(verify->redis, scratch, &call, &line) == OK || no_redis(verify);
+        redis_script(&calls[0], scratch, SCRIPT_LINE);
+        redis_key(&calls[0], KEY_WAITING);
+        redis_key(&calls[0], KEY_ACTIVE);
+        redis_key(&calls[0], KEY_ADMISSION);
+        redis_key(&calls[0], KEY_SEQ);
+        redis_command(&calls[1], scratch, "HEXISTS", true);
+        redis_key(&calls[1], KEY_ADMISSION);
+        redis_text(&calls[1], "run");
+        good = redis_run(verify->redis, scratch, calls, 2, values) == OK || verify_no_redis(verify);
     }
     if (good) {
+        const struct redis_value *line = values[0];
         int64_t serving = redis_integer_at(line, SERVING);
         judge_counter(verify, places, history, serving, redis_integer_at(line, ISSUED));
         judge_serving(verify, places, serving);
         judge_active(verify, redis_integer_at(line, ACTIVE_NOW));
+        verify->line_lost = history > 0 && values[1]->integer == 0;
         good = find_skipped(verify, scratch, serving);
     }
     arena_free(scratch);

@@ -12,7 +12,7 @@
 
 /* A rate is too much only if it was so twice: a machine has its hiccups. One at which answers came in time while too
  * few got in says nothing about the shop, only that the line stood still for a while: that may be so more often. */
-enum { SAMPLES_MIN = 20, NARROWINGS = 4, TOO_MUCH_MAX = 2, ATTEMPTS = 5 };
+enum { NARROWINGS = 4, TOO_MUCH_MAX = 2, ATTEMPTS = 5 };
 
 #define FIRST_RATE    10.0
 #define GROWTH        1.6
@@ -109,7 +109,7 @@ static void read_p99(const struct stage *stage, struct calibrate_step *step)
     for (int i = 0; i < OPERATIONS; i++) {
         const struct histogram *whole = &stage->tally.whole[i];
         uint64_t p99 = histogram_at(whole, 0.99);
-        if (operation_is_transaction[i] && whole->count >= SAMPLES_MIN && p99 >= step->p99) {
+        if (operation_is_transaction[i] && p99 > step->p99) {
             step->p99 = p99;
             step->slowest = (enum operation)i;
         }

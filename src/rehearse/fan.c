@@ -1,18 +1,17 @@
-/* fan: the visit, step by step. Each answer leads to the next request, at once, after a thought, or when told. */
+/* fan: the visit from the line on; each answer leads to the next request, at once, after a thought, or when told. What
+ * is done inside is in fan_shop.c. */
 #include "rehearse/fan.h"
 
 #include "base/clock.h"
+#include "rehearse/fan_steps.h"
 
 #include <string.h>
 
-/* After so many failures of one request, seats taken by others, or places lost, a fan gives up. An empty hall is looked
- * at once more, in another schedule if there is one. */
-enum { FAILURES_MAX = 12, REFUSALS_MAX = 100, RETURNS_MAX = 3, LOOKS_MAX = 3, LEAVER_POLLS = 3 };
+/* After so many failures of one request, seats taken by others, or places lost, a fan gives up. */
+enum { FAILURES_MAX = 12, REFUSALS_MAX = 100, RETURNS_MAX = 3, LEAVER_POLLS = 3 };
 
 #define BACKOFF_MIN (CLOCK_SECOND / 4)
 #define BACKOFF_MAX (8 * CLOCK_SECOND)
-
-typedef void step(struct fan *fan, const struct answer *answer, struct span body);
 
 /* ---- going on ---- */
 
@@ -39,7 +38,7 @@ static void later(struct fan *fan, int64_t microseconds)
 }
 
 /* A new request, after a thought. */
-static void next(struct fan *fan, enum operation operation)
+void fan_next(struct fan *fan, enum operation operation)
 {
     int64_t think = chance_around(&fan->chance, fan->stage->settings->think);
     fan->operation = operation;
@@ -74,7 +73,7 @@ void fan_end(struct fan *fan, enum outcome outcome)
 }
 
 /* Gives the place back, politely, and goes. */
-static void leave(struct fan *fan, enum outcome outcome)
+void fan_leave(struct fan *fan, enum outcome outcome)
 {
     fan->outcome = outcome;
     fan->operation = OP_LEAVE;
@@ -97,7 +96,7 @@ static void back_to_the_end(struct fan *fan)
     later(fan, CLOCK_SECOND);
 }
 
-static void nonsense(struct fan *fan, const struct answer *answer)
+void fan_nonsense(struct fan *fan, const struct answer *answer)
 {
     static const char text[] = "an answer that makes no sense";
     tally_error(&fan->stage->tally, fan->operation, answer->status, (struct span){text, sizeof text - 1}, false);
@@ -111,7 +110,7 @@ static void let_in(struct fan *fan)
     fan->in_line = false;
     fan->stage->active += !fan->let_in;
     fan->let_in = true;
-    next(fan, OP_CONCERTS);
+    fan_next(fan, OP_CONCERTS);
 }
 
 static void still_waiting(struct fan *fan, struct span body)
@@ -119,7 +118,7 @@ static void still_waiting(struct fan *fan, struct span body)
     int64_t position, poll_after;
     if (!scan_int(body, "position", &position) || !scan_int(body, "poll_after_seconds", &poll_after) || position < 1 ||
         poll_after < 0) {
-        nonsense(fan, &(struct answer){.status = 200});
+        fan_nonsense(fan, &(struct answer){.status = 200});
         return;
     }
     journal_waiting(&fan->stage->journal, &fan->view, fan->ticket, position, fan->position);
@@ -127,7 +126,7 @@ static void still_waiting(struct fan *fan, struct span body)
     fan->stage->waiting += !fan->in_line;
     fan->in_line = true;
     if (fan->fate == FATE_LEAVES && fan->patience > 0 && fan->polls >= fan->patience) {
-        leave(fan, OUTCOME_LEFT);
+        fan_leave(fan, OUTCOME_LEFT);
         return;
     }
     fan->operation = OP_POLL;
@@ -143,7 +142,7 @@ static void read_place(struct fan *fan, const struct answer *answer, struct span
     if (!scan_text(body, "token", &token) || token.length == 0 || token.length >= sizeof fan->token ||
         !scan_text(body, "status", &status) || !scan_int(body, "ticket", &ticket) || ticket < 1 ||
         (fan->operation == OP_POLL && ticket != fan->ticket)) {
-        nonsense(fan, answer);
+        fan_nonsense(fan, answer);
         return;
     }
     memcpy(fan->token, token.at, token.length);
@@ -158,145 +157,7 @@ static void read_place(struct fan *fan, const struct answer *answer, struct span
     else if (span_is(status, "waiting"))
         still_waiting(fan, body);
     else
-        nonsense(fan, answer);
-}
-
-/* ---- inside ---- */
-
-static void saw_concerts(struct fan *fan, const struct answer *answer, struct span body)
-{
-    struct span items;
-    if (!scan_member(body, "items", &items))
-        nonsense(fan, answer);
-    else
-        next(fan, OP_SCHEDULES);
-}
-
-static bool wanted(const struct stage *stage, int64_t schedule)
-{
-    for (size_t i = 0; i < stage->venue_count; i++)
-        if (stage->venues[i].schedule == schedule)
-            return true;
-    return false;
-}
-
-/* The schedule that the fan came for, or another wanted one of the concert if that is sold out. */
-static void saw_schedules(struct fan *fan, const struct answer *answer, struct span body)
-{
-    struct span rest, item;
-    int64_t id, free_seats, chosen = 0;
-    if (!scan_member(body, "items", &rest)) {
-        nonsense(fan, answer);
-        return;
-    }
-    while (scan_next(&rest, &item)) {
-        if (!scan_int(item, "id", &id) || !scan_int(item, "seats_available", &free_seats))
-            break;
-        if (free_seats > 0 && wanted(fan->stage, id) && (chosen == 0 || id == fan->venue->schedule))
-            chosen = id;
-    }
-    if (chosen == 0) {
-        leave(fan, OUTCOME_TOO_LATE);
-        return;
-    }
-    fan->schedule = chosen;
-    next(fan, OP_SEATS);
-}
-
-static void saw_seats(struct fan *fan, const struct answer *answer, struct span body)
-{
-    const struct settings *settings = fan->stage->settings;
-    int wishes = 1 + (int)chance_below(&fan->chance, settings->seats);
-    int found = seats_choose(body, chance_share(&fan->chance), settings->skew, wishes, fan->wishes);
-    fan->wish_count = found;
-    if (found < 0)
-        nonsense(fan, answer);
-    else if (fan->fate == FATE_LEAVES)
-        leave(fan, OUTCOME_LEFT);
-    else if (found > 0)
-        next(fan, OP_HOLD);
-    else if (++fan->looks < LOOKS_MAX && fan->stage->venue_count > 1)
-        next(fan, OP_SCHEDULES);
-    else
-        leave(fan, OUTCOME_TOO_LATE);
-}
-
-/* The reservation is of the seats that were asked for, at the prices that were shown. */
-static bool reservation_fits(const struct fan *fan, struct span body)
-{
-    struct span rest, ticket;
-    int64_t seat, price, total = 0;
-    int count = 0;
-    if (!scan_member(body, "tickets", &rest))
-        return false;
-    while (scan_next(&rest, &ticket)) {
-        int i = 0;
-        if (!scan_int(ticket, "seat_id", &seat) || !scan_int(ticket, "price", &price))
-            return false;
-        while (i < fan->wish_count && fan->wishes[i].id != seat)
-            i++;
-        if (i == fan->wish_count || fan->wishes[i].price != price)
-            return false;
-        total += price;
-        count++;
-    }
-    return rest.at && count == fan->wish_count && total == fan->price;
-}
-
-static void held(struct fan *fan, const struct answer *answer, struct span body)
-{
-    struct journal *journal = &fan->stage->journal;
-    int64_t seconds, now = clock_monotonic();
-    if (!scan_int(body, "id", &fan->reservation) || !scan_int(body, "total_price", &fan->price) ||
-        !scan_int(body, "expires_in_seconds", &seconds)) {
-        nonsense(fan, answer);
-        return;
-    }
-    journal->wrong_seats += !reservation_fits(fan, body);
-    for (int i = 0; i < fan->wish_count; i++)
-        journal_held(journal, fan->wishes[i].id, fan->reservation, fan->ask.sent + seconds * CLOCK_SECOND, now);
-    if (fan->fate == FATE_NEVER_PAYS)
-        fan_end(fan, OUTCOME_NOT_PAID);
-    else
-        next(fan, fan->price > 0 ? OP_CHARGE : OP_PAY);
-}
-
-static void charged(struct fan *fan, const struct answer *answer, struct span body)
-{
-    int64_t balance, amount;
-    if (!scan_int(body, "balance", &balance) || !scan_int(body, "amount", &amount)) {
-        nonsense(fan, answer);
-        return;
-    }
-    if (amount != fan->price || (fan->balance_known && balance != fan->balance + amount))
-        fan->stage->journal.wrong_money++;
-    fan->balance = balance;
-    fan->balance_known = true;
-    next(fan, OP_PAY);
-}
-
-static void has_tickets(struct fan *fan)
-{
-    struct stage *stage = fan->stage;
-    for (int i = 0; i < fan->wish_count; i++)
-        journal_paid(&stage->journal, fan->wishes[i].id, fan->reservation);
-    if (stage->sold_out == 0 && stage->journal.sold >= stage->seats_offered)
-        stage->sold_out = clock_monotonic();
-    fan_end(fan, OUTCOME_PAID);
-}
-
-static void paid(struct fan *fan, const struct answer *answer, struct span body)
-{
-    int64_t price, balance, reservation;
-    if (!scan_int(body, "price", &price) || !scan_int(body, "balance", &balance) ||
-        !scan_int(body, "reservation_id", &reservation)) {
-        nonsense(fan, answer);
-        return;
-    }
-    if (price != fan->price || reservation != fan->reservation ||
-        (fan->balance_known && balance != fan->balance - price))
-        fan->stage->journal.wrong_money++;
-    has_tickets(fan);
+        fan_nonsense(fan, answer);
 }
 
 static void left(struct fan *fan, const struct answer *answer, struct span body)
@@ -311,24 +172,24 @@ static void left(struct fan *fan, const struct answer *answer, struct span body)
 static void seats_taken(struct fan *fan)
 {
     if (++fan->refusals > REFUSALS_MAX)
-        leave(fan, OUTCOME_REFUSED);
+        fan_leave(fan, OUTCOME_REFUSED);
     else
-        next(fan, OP_SEATS);
+        fan_next(fan, OP_SEATS);
 }
 
 static void turned_away(struct fan *fan)
 {
-    leave(fan, OUTCOME_TURNED_AWAY);
+    fan_leave(fan, OUTCOME_TURNED_AWAY);
 }
 
 static void hold_is_over(struct fan *fan)
 {
-    next(fan, OP_SEATS);
+    fan_next(fan, OP_SEATS);
 }
 
 static void needs_money(struct fan *fan)
 {
-    next(fan, OP_CHARGE);
+    fan_next(fan, OP_CHARGE);
 }
 
 /* The refusals that happen in a proper shop, and what a fan does then. */
@@ -341,7 +202,7 @@ static const struct {
     {OP_HOLD, 409, "seat-unavailable", seats_taken},
     {OP_HOLD, 409, "seat-limit", turned_away},
     {OP_HOLD, 409, "sales-closed", turned_away},
-    {OP_PAY, 409, "already-paid", has_tickets}, /* an earlier answer was lost */
+    {OP_PAY, 409, "already-paid", fan_has_tickets}, /* an earlier answer was lost */
     {OP_PAY, 410, "reservation-expired", hold_is_over},
     {OP_PAY, 402, "insufficient-balance", needs_money},
     {OPERATIONS, 401, "queue-token-invalid", back_to_the_end},
@@ -400,10 +261,16 @@ static void refused(struct fan *fan, const struct answer *answer, struct span bo
 
 /* ---- answers ---- */
 
-static step *const steps[OPERATIONS] = {
-    [OP_JOIN] = read_place,         [OP_POLL] = read_place, [OP_CONCERTS] = saw_concerts,
-    [OP_SCHEDULES] = saw_schedules, [OP_SEATS] = saw_seats, [OP_HOLD] = held,
-    [OP_CHARGE] = charged,          [OP_PAY] = paid,        [OP_LEAVE] = left,
+static fan_step *const steps[OPERATIONS] = {
+    [OP_JOIN] = read_place,
+    [OP_POLL] = read_place,
+    [OP_CONCERTS] = fan_saw_concerts,
+    [OP_SCHEDULES] = fan_saw_schedules,
+    [OP_SEATS] = fan_saw_seats,
+    [OP_HOLD] = fan_held,
+    [OP_CHARGE] = fan_charged,
+    [OP_PAY] = fan_paid,
+    [OP_LEAVE] = left,
 };
 
 static bool is_good(enum operation operation, int status)

@@ -64,8 +64,9 @@ static void look(struct sale *sale, struct arena *arena)
     }
 }
 
-static enum error render(struct sale *sale, struct arena *arena, const void *what, struct buf *out)
+static enum error render(struct sale *sale, struct arena *arena, const void *what, struct buf *out, bool *keep)
 {
+    *keep = true;
     (void)sale;
     (void)arena;
     (void)what;
@@ -105,8 +106,7 @@ static void line(struct sale *sale, struct arena *arena)
 
 static void evict(struct sale *sale, struct arena *arena)
 {
-    int64_t evicted;
-    (void)!page_cache_evict(sale, arena, &evicted);
+    (void)!page_cache_evict(sale, arena);
 }
 
 static void (*const operations[])(struct sale *, struct arena *) = {hold, cancel, pay,  review, look,

@@ -265,9 +265,8 @@ static const char *take_cell(struct arena *arena, char type)
 
 static void check_params(const struct pg_params *params)
 {
-    static volatile size_t sum;
     for (int i = 0; i < params->count; i++)
-        sum += params->values[i] ? strlen(params->values[i]) : 0;
+        REQUIRE(!params->values[i] || strlen(params->values[i]) < 1000000, "parameters are texts");
 }
 
 enum pg_end pg_run(struct pg *pg, struct arena *arena, enum statement statement, const struct pg_params *params,
