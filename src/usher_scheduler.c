@@ -21,9 +21,10 @@
 #include <string.h>
 #include <time.h>
 
-static const char usage[] = "usher-scheduler [OPTION]... promote|expire\n"
+static const char usage[] = "usher-scheduler [OPTION]... promote [aligned]|expire\n"
                             "Admit people from the line, or end what is over. Runs once; systemd timers start it.\n\n"
-                            "  promote    admit promote_batch people, spread over one promote_period\n"
+                            "  promote    admit promote_batch people, spread over one promote_period;\n"
+                            "             aligned: end in time for a timer at the period's boundaries\n"
                             "  expire     end tokens and unpaid holds whose time is over\n\n"
                             "Exits with 0 when the work is done or another scheduler is doing it.\n\n";
 
@@ -38,6 +39,7 @@ enum { TICKS = 100, RUN_TICKS = 94 };
 struct run {
     struct sale *sale;
     struct arena *arena;
+    bool aligned;  /* started by a timer at the period's boundaries */
     sigset_t stop; /* blocked; taken while waiting */
 };
 
@@ -78,17 +80,34 @@ static enum error tick(struct run *run, struct promotion *promotion)
     return error;
 }
 
+/* How long this run lasts, in microseconds. An aligned one ends before the clock reaches the period's next boundary,
+ * where its timer starts the next one: one that came late and overstayed would cost the line a whole period. */
+static int64_t run_length(const struct run *run, int64_t period)
+{
+    int64_t whole = period * RUN_TICKS / TICKS, spare = period * (TICKS - RUN_TICKS) / TICKS / 2;
+    int64_t left = period - clock_now() % period - spare;
+    if (!run->aligned || left >= whole)
+        return whole;
+    return left > 0 ? left : 0;
+}
+
+/* The time of the tick after one that was due at `due`: ticks that were missed are not made up for. */
+static int64_t after(int64_t due, int64_t tick_length)
+{
+    int64_t now = clock_monotonic();
+    return due + tick_length > now ? due + tick_length : now;
+}
+
 static int promote(struct run *run)
 {
     struct promotion now = {0};
     int64_t admitted = 0, recorded = 0;
     int64_t started = clock_monotonic(), period = run->sale->config->promote_period * 1000;
+    int64_t end = started + run_length(run, period), next = started;
     int64_t history_due = started;
     enum error error = OK;
 
-    for (int i = 0; i <= RUN_TICKS; i++) {
-        if (!wait_until(run, started + i * period / TICKS))
-            break;
+    for (; next <= end && wait_until(run, next); next = after(next, period / TICKS)) {
         error = tick(run, &now);
         admitted += error == OK ? now.admitted : 0;
         if (clock_monotonic() >= history_due) {
@@ -181,7 +200,8 @@ int main(int argc, char **argv)
 {
     struct config config;
     int first = options_read(argc, argv, "usher-scheduler", usage, &config);
-    bool promoting = first + 1 == argc && strcmp(argv[first], "promote") == 0;
+    bool aligned = first + 2 == argc && strcmp(argv[first + 1], "aligned") == 0;
+    bool promoting = first + 1 + aligned == argc && strcmp(argv[first], "promote") == 0;
     bool expiring = first + 1 == argc && strcmp(argv[first], "expire") == 0;
     if (!promoting && !expiring) {
         log_error("say what to do: promote or expire (see usher-scheduler --help)");
@@ -197,6 +217,7 @@ int main(int argc, char **argv)
     sigaddset(&run.stop, SIGINT);
     sigprocmask(SIG_BLOCK, &run.stop, NULL);
     run.arena = arena_new(65536);
+    run.aligned = aligned;
     int status =
         promoting ? run_alone(&run, "promote", LOCK_PROMOTE, promote) : run_alone(&run, "expire", LOCK_EXPIRE, expire);
     arena_free(run.arena);

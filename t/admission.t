@@ -24,33 +24,32 @@ sub crowd ($from, $to) {
     $usher->scheduler('promote');    # notices, and restores the line
 }
 
-# How many a period lets in, after the last ones are forgotten.
-sub admitted {
+# A run of promote after a while; the batch that it went by. How many come through in a run depends on how busy the machine is,
+# so only the bound is asserted on them.
+sub batch {
     $usher->clock_advance(30);
     $usher->redis('DEL', 'q:{main}:admitted');
     my ($before) = $usher->redis('ZCARD', 'q:{main}:waiting');
     my ($status, $log) = $usher->scheduler('promote');
+    my $admitted = $before - $usher->redis('ZCARD', 'q:{main}:waiting');
     is($status, 0, 'promote runs') or diag $log;
-    return $before - $usher->redis('ZCARD', 'q:{main}:waiting');
-}
-
-# The configured batch; a run on a busy machine may be late and let in a few less, never more.
-sub plain ($count, $what) {
-    cmp_ok($count, '<=', 100, $what);
-    cmp_ok($count, '>=', 80,  '... and not much less');
+    cmp_ok($admitted, '>',  0,              'it lets people in');
+    cmp_ok($admitted, '<=', field('batch'), '... not more than the batch');
+    return field('batch');
 }
 
 crowd(1, 5000);
-plain(admitted(), 'without observations the batch is what was configured');
+is(batch(), 100, 'without observations the batch is what was configured');
 
 admission(share => 0, shows => 0, no_shows => 100, judged => 0);
-cmp_ok(admitted(), '>', 120, 'no-shows are made up for');
-cmp_ok(field('share'), '>', 0.25, 'by a share that is smoothed');
-cmp_ok(field('share'), '<', 0.35, '... not taken at once');
+cmp_ok(batch(), '>', 130, 'no-shows are made up for');
+cmp_ok(batch(), '<', 150, '... by a share that is smoothed');
+cmp_ok(field('share'), '>', 0.25, 'a part of what was seen is believed');
+cmp_ok(field('share'), '<', 0.35, '... not all at once');
 is(field('no_shows'), undef, 'what was judged is not judged again');
 
 admission(share => 0.95, judged => 0);
-cmp_ok(admitted(), '<=', 200, 'at most double is let in');
+is(batch(), 200, 'at most double is let in');
 
 sub judge (%pulse) {
     $usher->clock_advance(30);
@@ -72,9 +71,9 @@ admission(cap => 999);
 cmp_ok(judge(served => 1000, slow => 0, holds => 0, refused => 0), '<=', 1000, 'nor above active_max');
 
 subtest 'the cap binds' => sub {
-    $usher->redis('DEL', 'q:{main}:active');
+    $usher->redis('DEL', 'q:{main}:active', 'q:{main}:admitted');
+    $usher->redis('ZADD', 'q:{main}:active', map { (9_999_999_999_999, "9$_") } 1 .. 55);
     admission(cap => 60, judged => 99_999_999_999_999, credit => 10);
-    $usher->redis('DEL', 'q:{main}:admitted');
     $usher->scheduler('promote');
     is($usher->redis('ZCARD', 'q:{main}:active'), 60, 'as many as the cap says are active');
 };
@@ -84,8 +83,8 @@ subtest 'fixed means fixed' => sub {
         Usher::Process::slurp($usher->{conf}) =~ s/^admission = .*/admission = fixed/mr);
     local $usher->{conf} = $fixed;
     admission(cap => 60, share => 0.5, no_shows => 1000);
-    $usher->redis('DEL', 'q:{main}:active');
-    plain(admitted(), 'neither share nor cap change the batch');
+    is(batch(), 100, 'the share does not change the batch');
+    cmp_ok($usher->redis('ZCARD', 'q:{main}:active'), '>', 60, 'nor the cap the active');
 };
 
 done_testing;

@@ -139,7 +139,7 @@ for my $verb (sort keys %period) {
     is_deeply(\@elapse, $verb eq 'promote' ? ['00:00:10', '00:00:20'] : ['00:01:00', '00:02:00'], "$verb is due at the right times")
         or diag $text;
     is($service->{'Service.Type'}[0], 'oneshot', "$verb ends before it is due again");
-    like($service->{'Service.ExecStart'}[0], qr{/usher-scheduler \Q$verb\E$}, "$verb runs the scheduler");
+    like($service->{'Service.ExecStart'}[0], qr{/usher-scheduler \Q$verb\E(?: aligned)?$}, "$verb runs the scheduler");
     my ($limit, $unit) = $service->{'Service.TimeoutStartSec'}[0] =~ /^(\d+)(ms|s)$/;
     $limit /= 1000 if $unit eq 'ms';
     cmp_ok($limit, '<', $period{$verb},       "a $verb that hangs ends before the next is due");

@@ -23,11 +23,13 @@ redis-tools       run    Redis, as a private server, and redis-cli
 nginx             run    the web server, as a private server
 curl              run    asks the stack whether it is ready
 clang             check  the second compiler that must have no warnings
+libclang-rt-14-dev check clang's sanitizers and fuzzer
 libcriterion-dev  check  unit tests
 perl              check  prove and the tests' harness
 mandoc            check  reads the manual pages
 openssl           check  keys for the identity tests
 systemd           check  systemd-analyze, for the units' tests
+spin              check  checks the models of t/model
 procps            check  /bin/kill, which usher.service calls
 wrk               bench  the load
 cppcheck          analyze  the second reader of check --analyze

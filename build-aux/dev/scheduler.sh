@@ -16,7 +16,8 @@ finish() {
 trap finish TERM INT HUP
 
 while :; do
-    "$program" -c "$config" "$verb" &
+    # shellcheck disable=SC2086 # one word or two
+    "$program" -c "$config" $verb &
     child=$!
     wait "$child" || echo "scheduler: usher-scheduler $verb ended with status $?" >&2
     now=$(date +%s%3N)

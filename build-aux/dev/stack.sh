@@ -310,7 +310,7 @@ start_usher() {
     await usher-server usher-server test -S "$RUN/server/usher.sock"
     say "done"
     step "Starting the scheduler (promote every $(setting promote_period), expire every minute)"
-    stack_spawn scheduler promote "$RUN/bin/scheduler.sh" promote "$(milliseconds "$(setting promote_period)")" \
+    stack_spawn scheduler promote "$RUN/bin/scheduler.sh" "promote aligned" "$(milliseconds "$(setting promote_period)")" \
         "$RUN/bin/usher-scheduler" "$RUN/usher.conf"
     stack_spawn scheduler expire "$RUN/bin/scheduler.sh" expire 60000 "$RUN/bin/usher-scheduler" "$RUN/usher.conf"
     say "done"

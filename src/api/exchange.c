@@ -173,15 +173,21 @@ bool exchange_client_has(const struct exchange *x, const char *tag)
 
 /* ---- reply ---- */
 
+/* No value ends its line early, wherever it comes from: control characters become '?'. */
 void reply_header(struct exchange *x, const char *name, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
+    char *value = arena_vprintf(x->arena, format, args);
+    va_end(args);
+    for (char *c = value; *c; c++) {
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = '?';
+    }
     buf_puts(&x->reply->headers, name);
     buf_puts(&x->reply->headers, ": ");
-    buf_puts(&x->reply->headers, arena_vprintf(x->arena, format, args));
+    buf_puts(&x->reply->headers, value);
     buf_puts(&x->reply->headers, "\r\n");
-    va_end(args);
 }
 
 void reply_json(struct exchange *x, int status)

@@ -61,7 +61,7 @@ static enum error claim_from_doorman(struct sale *sale, struct arena *arena, con
 /* {TAKEN, own, seat...}: true when the answer may be found under the caller's Idempotency-Key. */
 static bool read_taken(struct arena *arena, const struct redis_value *reply, struct refusal *refusal)
 {
-    refusal->seat_count = reply->count - 2;
+    refusal->seat_count = reply->count > 2 ? reply->count - 2 : 0;
     refusal->seats = arena_array(arena, refusal->seat_count, sizeof *refusal->seats);
     for (size_t i = 0; i < refusal->seat_count; i++)
         refusal->seats[i] = redis_integer_at(reply, i + 2);

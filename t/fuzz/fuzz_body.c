@@ -70,6 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const struct operation *operation = &operations[data[0] % (sizeof operations / sizeof *operations)];
     const char *body = fuzz_text(data + 1, size - 1);
     char method[] = "REQUEST_METHOD=POST", type[] = "CONTENT_TYPE=application/json", key[] = "HTTP_IDEMPOTENCY_KEY=k";
+    char id[] = "HTTP_X_REQUEST_ID=0123456789abcdef";
     char *parameters[] = {
         method,
         arena_printf(house->arena, "REQUEST_URI=%s", operation->uri),
@@ -78,6 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         arena_printf(house->arena, "CONTENT_LENGTH=%zu", size - 1),
         arena_printf(house->arena, "HTTP_AUTHORIZATION=Bearer %s", house->bearer),
         arena_printf(house->arena, "HTTP_QUEUE_TOKEN=%s", house->token),
+        id,
         NULL,
     };
     stand_in_feed(NULL, 0);

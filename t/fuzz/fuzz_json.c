@@ -36,6 +36,29 @@ static struct json_object *read_by_json_c(const char *text, size_t length)
     return NULL;
 }
 
+/* A number as RFC 8259 has it: json-c also takes and keeps -.5 and 1. */
+static bool is_number(const char *text)
+{
+    static const char digits[] = "0123456789";
+    text += *text == '-';
+    size_t whole = strspn(text, digits);
+    if (whole == 0 || (*text == '0' && whole > 1))
+        return false;
+    text += whole;
+    if (*text == '.') {
+        size_t fraction = strspn(++text, digits);
+        if (fraction == 0)
+            return false;
+        text += fraction;
+    }
+    if (*text == 'e' || *text == 'E') {
+        text += 1 + (text[1] == '-' || text[1] == '+');
+        size_t exponent = strspn(text, digits);
+        return exponent > 0 && text[exponent] == '\0';
+    }
+    return *text == '\0';
+}
+
 /* Whether we rightly refuse what json-c writes: what is no JSON, and what json.h says that we refuse. */
 static bool is_refused_rightly(struct json_object *object, int depth)
 {
@@ -53,7 +76,7 @@ static bool is_refused_rightly(struct json_object *object, int depth)
             refused = refused || is_refused_rightly(json_object_array_get_idx(object, i), depth + 1);
         return refused || depth > 16;
     case json_type_double:
-        return strpbrk(json_object_to_json_string(object), "NnIi") != NULL;
+        return !is_number(json_object_to_json_string(object));
     case json_type_string: {
         size_t length = (size_t)json_object_get_string_len(object);
         const char *text = json_object_get_string(object);

@@ -70,7 +70,7 @@ static void change_cursor(const uint8_t *data)
     read.list = (uint8_t)(data[16] + 1);
     REQUIRE(!cursor_read(key, text, owner, &read), "is its listing's only");
     read.list = data[16];
-    char *place = &text[data[18] % (CURSOR_SIZE - 1)];
+    char *place = &text[data[18] % strlen(text)];
     if (*place != (char)data[19]) {
         *place = (char)data[19];
         REQUIRE(!cursor_read(key, text, owner, &read), "cannot be changed");

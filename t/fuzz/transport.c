@@ -36,7 +36,8 @@ static void take_window(FCGX_Stream *stream, int closing)
 
 static FCGX_Stream reader(const uint8_t *bytes, size_t length)
 {
-    unsigned char *at = (unsigned char *)(uintptr_t)bytes;
+    static unsigned char none[1];
+    unsigned char *at = bytes ? (unsigned char *)(uintptr_t)bytes : none;
     return (FCGX_Stream){
         .rdNext = at,
         .wrNext = at + length,

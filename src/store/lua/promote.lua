@@ -81,5 +81,6 @@ end
 if admitted > 0 then
   redis.call('ZADD', KEYS[6], int(at), int(at) .. '-' .. int(serving) .. ' ' .. admitted)
 end
-redis.call('HSET', KEYS[4], 'serving', int(serving), 'credit', tostring(credit - admitted), 'tick', int(at))
+redis.call('HSET', KEYS[4], 'serving', int(serving), 'credit', tostring(credit - admitted), 'tick', int(at),
+  'batch', int(batch))
 return {admitted, redis.call('ZCARD', KEYS[2]), active + admitted, serving}

@@ -11,7 +11,8 @@ use MIME::Base64 ();
 use Usher::Http;
 use Usher::Process;
 
-our @EXPORT = qw($LOGGING %PATIENT query ask burst tally people without ruined eventually slowly traffic sql_race breaches);
+our @EXPORT =
+  qw($LOGGING %PATIENT query ask burst tally people without ruined eventually slowly traffic sql_race breaches);
 
 # Settings of PostgreSQL that traffic() needs.
 our $LOGGING = "log_statement = 'all'\nlog_connections = on\nlog_line_prefix = '%u|'\n";
@@ -48,10 +49,10 @@ sub ask ($usher, @command) {
 
 sub _redis_answer ($redis) {
     my ($kind, $rest) = (readline($redis) // die "Redis is gone\n") =~ /^(.)(.*)\r\n$/;
-    return $rest                                       if $kind eq '+' || $kind eq ':';
-    return map { _redis_answer($redis) } 1 .. $rest    if $kind eq '*';
-    die "Redis says: $rest\n"                          if $kind ne '$';
-    return ''                                          if $rest < 0;
+    return $rest                                    if $kind eq '+' || $kind eq ':';
+    return map { _redis_answer($redis) } 1 .. $rest if $kind eq '*';
+    die "Redis says: $rest\n"                       if $kind ne '$';
+    return ''                                       if $rest < 0;
     read $redis, my $text, $rest + 2;
     return split /\r?\n/, $text if $text =~ /\n./;
     return substr $text, 0, $rest;
@@ -97,11 +98,12 @@ sub people ($usher, $n) {
             $todo[$_]{token} = ($places[$_]->json // {})->{token} for 0 .. $#todo;
             return !grep { !$_->{token} } @people;
         }
-    ) or die "not everybody got a place in the line\n";
+      ) or
+      die "not everybody got a place in the line\n";
     for (1 .. 50) {
         my ($status, $error) = $usher->scheduler('-o', 'promote_batch=1000', '-o', 'promote_period=200ms', 'promote');
         die "usher-scheduler promote: exit $status\n$error" if $status != 0;
-        return @people if ask($usher, 'ZCARD', 'q:{main}:waiting') == 0;
+        return @people                                      if ask($usher, 'ZCARD', 'q:{main}:waiting') == 0;
     }
     die "not everybody was admitted\n";
 }
@@ -178,7 +180,8 @@ sub eventually ($code) {
 # is wide open. Stays.
 sub slowly ($usher, $function, $text, $seconds) {
     my ($definition) = _functions($usher, qr/FUNCTION public\.$function\(/);
-    $definition =~ s/^([^\n]*\Q$text\E)/    PERFORM pg_sleep($seconds);\n$1/m or die "no line of $function has: $text\n";
+    $definition =~ s/^([^\n]*\Q$text\E)/    PERFORM pg_sleep($seconds);\n$1/m or
+      die "no line of $function has: $text\n";
     query($usher, $definition);
 }
 
@@ -192,7 +195,7 @@ sub traffic ($usher, $code) {
     my $text = substr Usher::Process::slurp($log), $from;
     return {
         connections => scalar(() = $text =~ /connection authorized: user=usher /g),
-        statements  => [ $text =~ /^usher\|LOG:  (?:execute [^:]*|statement): (.*)/mg ],
+        statements  => [ $text           =~ /^usher\|LOG:  (?:execute [^:]*|statement): (.*)/mg ],
     };
 }
 
@@ -216,15 +219,17 @@ sub sql_race ($usher, @texts) {
     $start->run('SELECT pg_advisory_lock(42)');
     for my $i (0 .. $#texts) {
         my ($session, $text) = ($sessions[$i], $texts[$i]);
-        print { $session->{in} } "\\set ON_ERROR_STOP on\nSELECT pg_advisory_lock_shared(42), pg_advisory_unlock_shared(42) \\g /dev/null\n"
-            . "$text;\n\\echo -- end --\n";
+        print { $session->{in} }
+          "\\set ON_ERROR_STOP on\nSELECT pg_advisory_lock_shared(42), pg_advisory_unlock_shared(42) \\g /dev/null\n" .
+          "$text;\n\\echo -- end --\n";
     }
     Usher::Process::until_true(
         sub {
             my ($waiting) = $start->run(q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted});
             $waiting == @texts;
         }
-    ) or die "the sessions do not come to the start\n";
+      ) or
+      die "the sessions do not come to the start\n";
     $start->run('SELECT pg_advisory_unlock(42)');
     return map { [ _rows($_) ] } @sessions;
 }
