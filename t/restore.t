@@ -46,7 +46,7 @@ subtest 'everything is lost under load' => sub {
     my @bad = grep { $_->status != 200 && $_->status != 503 } @answers;
     is_deeply([ map { $_->status } @bad ], [], 'nobody is denied: the right answer, or 503 until it is known again');
     is(scalar(grep { $_->status == 503 && !$_->header('Retry-After') } @answers), 0, 'each 503 says when to come again');
-    Usher::Process::until_true(sub { restored() > $before }, 60);
+    Usher::Process::until_true(sub { position($waiting); restored() > $before }, 60);
     is(restored() - $before, 1, 'one of them restored the line, the others did not');
     is(position($_), 'active', 'who was active still is') for @admitted;
     is(position($waiting), 1, 'who waited has the place of before');
@@ -105,7 +105,7 @@ subtest 'a line that is lost while PostgreSQL is away' => sub {
     is(position($waiting), 503, 'nobody is told that the token is unknown');
     is($usher->post('/v1/queue/tokens', user => 800_000)->status, 503, 'and nobody gets a number that another has');
     $usher->{postgres}->start;
-    ok(Usher::Process::until_true(sub { position($waiting) eq 'active' }, 10), 'it comes back with PostgreSQL');
+    ok(Usher::Process::until_true(sub { position($waiting) eq 'active' }, 30), 'it comes back with PostgreSQL');
 };
 
 done_testing;

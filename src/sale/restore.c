@@ -12,6 +12,9 @@
 
 #include <string.h>
 
+/* How long a step of restoring may take in Redis. */
+enum { PATIENCE_MS = 2000 };
+
 /* A batch keeps Redis busy for a few milliseconds. */
 enum { LINE_LOST = 9, BATCH = 1000, HISTORY_BATCH = 1000 };
 
@@ -180,8 +183,11 @@ enum error restore_line(struct sale *sale, struct arena *request_arena)
             error = E_UNAVAILABLE; /* somebody is at it */
         if (error == OK)
             error = is_complete(sale, arena, run, &complete);
-        if (error == OK && !complete)
+        if (error == OK && !complete) {
+            redis_set_timeout(sale->redis, PATIENCE_MS);
             error = restore_alone(sale, arena, run);
+            redis_set_timeout(sale->redis, sale->config->redis_timeout);
+        }
         lock_release(lock);
     }
     arena_free(arena);

@@ -262,6 +262,14 @@ void redis_on_connect(struct redis *redis, redis_greeting *greeting, void *conte
     redis->greeting_context = context;
 }
 
+void redis_set_timeout(struct redis *redis, int64_t timeout_ms)
+{
+    struct timeval timeout = {timeout_ms / 1000, timeout_ms % 1000 * 1000};
+    redis->timeout_ms = timeout_ms;
+    if (redis->context)
+        redisSetTimeout(redis->context, timeout);
+}
+
 const char *redis_run_name(const struct redis *redis)
 {
     return redis->run_name;

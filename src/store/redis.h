@@ -30,6 +30,9 @@ void redis_on_connect(struct redis *redis, redis_greeting *greeting, void *conte
  * connected or no greeting is set. */
 const char *redis_run_name(const struct redis *redis);
 
+/* From now on waits so long for each answer; for work whose steps are longer than a request's. */
+void redis_set_timeout(struct redis *redis, int64_t timeout_ms);
+
 /* An answer, in the arena of the call. */
 enum redis_type { REDIS_NIL, REDIS_INTEGER, REDIS_TEXT, REDIS_ARRAY, REDIS_ERROR };
 
