@@ -3,6 +3,13 @@
 CREATE FUNCTION usher_record_line(p_tickets bigint[], p_users bigint[], p_events text[], p_times_ms bigint[]) RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER
 AS $$
+    -- Who has a new ticket has no older one. Its end is told by its own event; should that be lost, it ends here.
+    UPDATE waiting_token w SET status = 'expired', deleted_at = to_timestamp(n.ms / 1000.0)
+    FROM unnest(p_tickets, p_users, p_events, p_times_ms) AS n (ticket, user_id, event, ms)
+    WHERE n.event = 'issued' AND w.user_id = n.user_id AND w.id < n.ticket AND w.status IN ('waiting', 'active')
+      AND NOT EXISTS (SELECT FROM unnest(p_tickets, p_events) AS e (ticket, event)
+                      WHERE e.ticket = w.id AND e.event IN ('used', 'expired', 'left'));
+
     INSERT INTO waiting_token AS w (id, user_id, status, issued_at, activated_at, deleted_at)
     SELECT e.ticket, min(e.user_id), max(e.status),
            coalesce(min(e.at) FILTER (WHERE e.status = 'waiting'), min(e.at)),

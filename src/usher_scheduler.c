@@ -150,6 +150,8 @@ static enum error review_seats(struct run *run, int64_t *total)
     *total = 0;
     for (size_t i = 0; error == OK && i < count; i++) {
         error = doorman_review(run->sale, run->arena, schedules[i], &corrected);
+        if (error == OK)
+            error = doorman_warm(run->sale, run->arena, schedules[i]);
         arena_reset(run->arena);
         *total += corrected;
     }

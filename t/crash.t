@@ -152,12 +152,6 @@ sub token ($user) {
 # The history of the user's tickets: "1001 used".
 sub history ($user) { join ', ', query($usher, "SELECT status FROM waiting_token WHERE user_id = $user ORDER BY id") }
 
-# Waits until PostgreSQL has noticed that a worker is gone: what was on its way is done or not done.
-sub nothing_runs {
-    my $running = q{SELECT count(*) FROM pg_stat_activity WHERE usename = 'usher' AND state = 'active'};
-    return Usher::Process::until_true(sub { query($usher, $running) == 0 }) ? () : 'a statement does not end';
-}
-
 # "", or what is not as it should be.
 sub differs ($what, $is, $should) { $is eq $should ? () : "$what: $is, not $should" }
 
@@ -303,16 +297,10 @@ $matrix->operation(
     setup => sub { my $c = visitor(); warm($c); $c },
     act   => sub ($c) { hold_request($c) },
     once  => 1,
-    now   => sub ($c, $r) {
-        nothing_runs();
-        my $own = insist([ GET => '/v1/reservations', user => $c->{user} ])->json->{items};
-        $c->{own} = @$own;
-        return (
-            differs('has', has($c->{user}), having(held => scalar @$own)),
-            map { differs('own reservation', $_->{status}, 'held') } @$own
-        );
+    later => sub ($c) {
+        my @own = @{ insist([ GET => '/v1/reservations', user => $c->{user} ])->json->{items} };
+        return (differs('has', has($c->{user}), having(held => scalar @own)), @own ? is_held($c) : seats_are_free($c));
     },
-    later => sub ($c) { $c->{own} ? is_held($c) : seats_are_free($c) },
 );
 
 # Another one holds the seats in truth, and the doorman has forgotten it: PostgreSQL refuses what he gave.
@@ -394,7 +382,6 @@ $matrix->operation(
     setup => \&holder,
     act   => sub ($c) { pay_request($c) },
     once  => 1,
-    now   => sub ($c, $r) { nothing_runs() },
     later => sub ($c) {
         my $made = query($usher, "SELECT count(*) FROM payment WHERE user_id = $c->{user}");
         return $made
@@ -479,7 +466,7 @@ $matrix->operation(
     setup => sub {
         my $c = { %{ reader() }, page => ++$page, text => "changed $page" };
         insist(shown($c));
-        nothing_runs();
+        Usher::Process::until_true(sub { ask($usher, 'EXISTS', "c:{main}:concerts:page:1:$page") });
         query($usher, "UPDATE concert SET description = '$c->{text}' WHERE id = 1 + $page");
         return $c;
     },

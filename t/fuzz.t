@@ -25,8 +25,7 @@ sub begin ($log, @command) {
     my $pid = fork // BAIL_OUT("fork: $!");
     return $pid if $pid;
     open STDOUT, '>', $log and open STDERR, '>&', \*STDOUT or _exit(1);
-    exec { $command[0] } @command;
-    _exit(127);
+    exec { $command[0] } @command or _exit(127);
 }
 
 if (!defined $build) {

@@ -6,18 +6,19 @@ COVERAGE_MIN=85        # percent of the lines of src/
 SOAK_REQUESTS=200000   # against the release build, whose memory must stay flat
 SOAK_SANITIZED=10000   # against the sanitizers' build, so that a mixed load is searched, too
 
-# check_prove NAME FILE...: runs the tests against build/NAME.
+# check_prove NAME FILE...: runs the tests against build/NAME: all but those of the models and the fuzzers, which bring programs
+# of their own.
 check_prove() {
     prove_build=$1
     shift
-    [ $# -gt 0 ] || set -- t/
+    [ $# -gt 0 ] || set -- $(ls t/*.t | grep -vxE 't/(model|fuzz)\.t')
     # The tests choose every setting themselves.
     for name in $(env | sed -n 's/^\(USHER_[A-Z_]*\)=.*/\1/p'); do
         unset "$name"
     done
     USHER_SRCDIR=$SRC USHER_BUILDDIR=$BUILD/$prove_build
     export USHER_SRCDIR USHER_BUILDDIR
-    say "Running prove $* on build/$prove_build"
+    say "Running prove on build/$prove_build"
     prove "$@"
 }
 
@@ -42,7 +43,6 @@ check_sanitize() {
     mkdir -p "$reports"
     export ASAN_OPTIONS="log_path=$reports/report:log_exe_name=1:exitcode=86:detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1:check_initialization_order=1"
     export UBSAN_OPTIONS="log_path=$reports/report:log_exe_name=1:print_stacktrace=1:halt_on_error=1:exitcode=86"
-    export LSAN_OPTIONS="suppressions=$SRC/build-aux/dev/leaks.txt:print_suppressions=0"
     status=0
     check_prove sanitize "$@" || status=1
     if [ $# -eq 0 ]; then
@@ -59,7 +59,8 @@ check_sanitize() {
 
 # Shows what the sanitizers found; false when they found something.
 check_reports() {
-    found=$(find "$reports" -type f -size +0 | sort)
+    # Warnings alone (a huge allocation that a test asks for) are no findings.
+    found=$(grep -rlE 'ERROR: |SUMMARY: |runtime error: ' "$reports" | sort)
     if [ -z "$found" ]; then
         say "The sanitizers report nothing."
         return 0
@@ -91,8 +92,11 @@ check_coverage() {
 
 check_analyze() {
     [ $# -eq 0 ] || usage_error "check --analyze takes no files."
-    deps_need build check analyze
-    build analyze "usher under gcc -fanalyzer" --enable-werror --enable-test-hooks --without-tests CFLAGS="-g -O1 -fanalyzer"
+    deps_need build analyze
+    # Without its search for leaks: gcc 12 loses sight of memory whose address is stored through a pointer (hall.c, config.c,
+    # stage.c, client.c: all seven reports were of that kind). Leaks are LeakSanitizer's and cppcheck's.
+    build analyze "usher under gcc -fanalyzer" --enable-werror --enable-test-hooks --without-tests \
+        CFLAGS="-g -O1 -fanalyzer -Wno-analyzer-malloc-leak"
     printf '%s' "Reading the sources with cppcheck ... "
     mkdir -p "$BUILD/analyze/cppcheck"
     # An exception stands in the source, before its line: // cppcheck-suppress <id> with its reason above.

@@ -144,3 +144,23 @@ enum error doorman_review(struct sale *sale, struct arena *arena, int64_t schedu
     *corrected = (int64_t)wrong;
     return wrong ? doorman_correct(sale, arena, schedule, 0, truths, wrong) : OK;
 }
+
+enum error doorman_warm(struct sale *sale, struct arena *arena, int64_t schedule)
+{
+    struct redis_call call;
+    struct redis_value *stamp;
+    struct pg_rows *rows;
+    char version[DOORMAN_VERSION_SIZE];
+    redis_command(&call, arena, "HMGET", true);
+    redis_key(&call, key_seats(arena, schedule));
+    redis_text(&call, "v");
+    redis_text(&call, "n");
+    enum error error = redis_run_one(sale->redis, arena, &call, &stamp);
+    if (error != OK || *redis_text_at(stamp, 0) != '\0')
+        return error;
+    error = doorman_ask(sale, arena, schedule, &rows);
+    if (error != OK)
+        return error == E_NOT_FOUND ? OK : error;
+    const char *changes = redis_text_at(stamp, 1);
+    return doorman_load(sale, arena, schedule, *changes ? changes : "0", rows, version);
+}

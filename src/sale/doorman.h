@@ -17,6 +17,9 @@ struct seat_truth {
 enum error doorman_correct(struct sale *sale, struct arena *arena, int64_t schedule, int64_t user,
                            const struct seat_truth *truths, size_t count) MUST_CHECK;
 
+/* Loads a doorman who knows nothing yet, so that the first to come need not wait for it. */
+enum error doorman_warm(struct sale *sale, struct arena *arena, int64_t schedule) MUST_CHECK;
+
 /* Asks PostgreSQL about every claim of the schedule that has lapsed or is older than a few seconds, and corrects it:
  * one whose payment was not told to the doorman (a crash in between) is sold, one that PostgreSQL does not know was cut
  * off and is free. *corrected counts those. */

@@ -11,6 +11,7 @@
 #include "store/redis.h"
 
 #include <string.h>
+#include <time.h>
 
 /* How long a step of restoring may take in Redis. */
 enum { PATIENCE_MS = 2000 };
@@ -150,6 +151,19 @@ static enum error is_complete(struct sale *sale, struct arena *arena, const char
     return error;
 }
 
+/* Somebody is at it: a small line is complete in a moment, so that nobody need be told to come again. */
+static enum error wait_for_others(struct sale *sale, struct arena *arena, const char *run, bool *complete)
+{
+    enum { LOOKS = 10, PAUSE_NS = 20000000 };
+    enum error error = OK;
+    for (int i = 0; i < LOOKS && error == OK && !*complete; i++) {
+        struct timespec pause = {.tv_nsec = PAUSE_NS};
+        nanosleep(&pause, NULL);
+        error = is_complete(sale, arena, run, complete);
+    }
+    return error == OK && !*complete ? E_UNAVAILABLE : error;
+}
+
 static enum error restore_alone(struct sale *sale, struct arena *arena, const char *run)
 {
     int64_t people = 0, started = clock_monotonic();
@@ -179,10 +193,8 @@ enum error restore_line(struct sale *sale, struct arena *request_arena)
     enum error error = is_complete(sale, arena, run, &complete);
     if (error == OK && !complete) {
         error = lock_take(sale->config, arena, LOCK_RESTORE, &lock);
-        if (error == OK && !lock)
-            error = E_UNAVAILABLE; /* somebody is at it */
         if (error == OK)
-            error = is_complete(sale, arena, run, &complete);
+            error = lock ? is_complete(sale, arena, run, &complete) : wait_for_others(sale, arena, run, &complete);
         if (error == OK && !complete) {
             redis_set_timeout(sale->redis, PATIENCE_MS);
             error = restore_alone(sale, arena, run);

@@ -1,5 +1,5 @@
 -- Admits the front of the line, as far as the budget goes. The budget is here and taken here, so it does not matter how
--- many schedulers ask or how often: never more than `batch` in any `period`, paced at batch/period with at most a tenth
+-- many schedulers ask or how often: never more than `batch` in any `period`, paced at batch/period with at most a fifth
 -- of a batch at once, and only while fewer than `active_max` are active.
 -- With adaptive admission the batch is larger by the measured share of no-shows, and the cap lies between active_min and
 -- active_max: down quickly when the shop is slow or mostly refuses, up slowly when it is well. Judged once in a period.
@@ -55,7 +55,7 @@ for _, entry in ipairs(redis.call('ZRANGE', KEYS[6], 0, -1)) do
   recent = recent + string.match(entry, ' (%d+)$')
 end
 
-local burst = math.max(1, batch / 10)
+local burst = math.max(1, batch / 5)
 local credit = burst
 if admission[4] then
   credit = math.min(burst, tonumber(admission[3]) + math.max(0, at - admission[4]) * batch / period)
@@ -71,11 +71,14 @@ if room > 0 then
   local front = redis.call('ZPOPMIN', KEYS[2], int(room))
   for i = 1, #front, 2 do
     local user, ticket = front[i], front[i + 1]
-    redis.call('HSET', KEYS[1], user, redis.call('HGET', KEYS[1], user) .. ' ' .. int(at))
-    redis.call('ZADD', KEYS[3], int(at + window), user)
-    redis.call('XADD', KEYS[5], '*', 'e', 'activated', 'k', ticket, 'u', user, 'at', int(at))
-    serving = math.max(serving, tonumber(ticket))
-    admitted = admitted + 1
+    local text = redis.call('HGET', KEYS[1], user)
+    if text then -- a place without a token is nobody's
+      redis.call('HSET', KEYS[1], user, text .. ' ' .. int(at))
+      redis.call('ZADD', KEYS[3], int(at + window), user)
+      redis.call('XADD', KEYS[5], '*', 'e', 'activated', 'k', ticket, 'u', user, 'at', int(at))
+      serving = math.max(serving, tonumber(ticket))
+      admitted = admitted + 1
+    end
   end
 end
 if admitted > 0 then
