@@ -72,15 +72,16 @@ BEGIN
         RETURN;
     END IF;
 
-    -- Live means paid, or held and not past its deadline. What has lapsed is closed here and now by whoever wants the seat.
-    taken := usher_taken(p_schedule, p_seats, v_now);
-    IF taken IS NOT NULL THEN
-        outcome := 'seat-unavailable';
-        RETURN;
-    END IF;
+    -- Mostly nothing is there, the doorman has seen to that; one look at the index tells.
     SELECT array_agg(t.reservation_id) INTO v_lapsed FROM reservation_ticket t
         WHERE t.schedule_id = p_schedule AND t.seat_id = ANY (p_seats) AND t.reservation_status IN ('held', 'paid');
     IF v_lapsed IS NOT NULL THEN
+        -- Live means paid, or held and not past its deadline. What has lapsed is closed here and now by whoever wants the seat.
+        taken := usher_taken(p_schedule, p_seats, v_now);
+        IF taken IS NOT NULL THEN
+            outcome := 'seat-unavailable';
+            RETURN;
+        END IF;
         UPDATE reservation SET status = 'expired'
             WHERE id IN (SELECT r.id FROM reservation r WHERE r.id = ANY (v_lapsed) ORDER BY r.id FOR UPDATE)
               AND status = 'held' AND expires_at <= v_now;
@@ -96,14 +97,21 @@ BEGIN
     END IF;
 
     v_until := v_now + p_hold_ms * interval '1 millisecond';
-    INSERT INTO users (user_id) SELECT p_user WHERE NOT EXISTS (SELECT FROM users u WHERE u.user_id = p_user)
-        ON CONFLICT DO NOTHING;
+    IF NOT EXISTS (SELECT FROM users u WHERE u.user_id = p_user) THEN
+        INSERT INTO users (user_id) VALUES (p_user) ON CONFLICT DO NOTHING;
+    END IF;
     INSERT INTO reservation (user_id, schedule_id, status, total_price, reserved_at, expires_at)
         VALUES (p_user, p_schedule, 'held', total, v_now, v_until)
         RETURNING id INTO reservation_id;
-    INSERT INTO reservation_ticket (reservation_id, schedule_id, reservation_status, seat_id, location, price)
-        SELECT usher_hold.reservation_id, p_schedule, 'held', c.id, c.location, c.price
-        FROM concert_seat c WHERE c.id = ANY (p_seats) ORDER BY c.id;
+    WITH made AS (
+        INSERT INTO reservation_ticket (reservation_id, schedule_id, reservation_status, seat_id, location, price)
+            SELECT usher_hold.reservation_id, p_schedule, 'held', c.id, c.location, c.price
+            FROM concert_seat c WHERE c.id = ANY (p_seats) ORDER BY c.id
+            RETURNING id, seat_id, location, price
+    )
+    SELECT '[' || string_agg('{"id":' || m.id || ',"seat_id":' || m.seat_id || ',"location":' || to_json(m.location)
+                             || ',"price":' || m.price || '}', ',' ORDER BY m.seat_id) || ']'
+        INTO tickets FROM made m;
     IF p_key IS NOT NULL THEN
         INSERT INTO idempotency_key (user_id, key, request_hash, reservation_id, created_at)
             VALUES (p_user, p_key, p_hash, usher_hold.reservation_id, v_now);
@@ -111,7 +119,6 @@ BEGIN
     outcome := 'created';
     reserved_us := usher_us(v_now);
     expires_us := usher_us(v_until);
-    tickets := usher_tickets(usher_hold.reservation_id);
 END
 $$;
 

@@ -125,8 +125,9 @@ BEGIN
         RETURN;
     END IF;
     -- A user without a wallet pays nothing for a free seat, but the entry needs an account.
-    INSERT INTO asset (user_id) SELECT p_user WHERE NOT EXISTS (SELECT FROM asset a WHERE a.user_id = p_user)
-        ON CONFLICT DO NOTHING;
+    IF NOT EXISTS (SELECT FROM asset a WHERE a.user_id = p_user) THEN
+        INSERT INTO asset (user_id) VALUES (p_user) ON CONFLICT DO NOTHING;
+    END IF;
     UPDATE asset a SET balance = usher_pay.balance - usher_pay.price WHERE a.user_id = p_user
         RETURNING a.balance INTO balance;
     INSERT INTO payment (reservation_id, user_id, price, paid_at)
@@ -140,7 +141,7 @@ BEGIN
     END IF;
     outcome := 'created';
     paid_us := usher_us(v_now);
-    seats := usher_seat_ids(p_reservation);
+    SELECT string_agg(t.seat_id::text, ',') INTO seats FROM reservation_ticket t WHERE t.reservation_id = p_reservation;
 END
 $$;
 

@@ -116,6 +116,20 @@ subtest 'connections are cut' => sub {
     is(hold(2, $two, $seats[7])->status, 201, 'forgotten scripts are sent again');
 };
 
+subtest 'Redis refuses to write' => sub {
+    my $held = $usher->post('/v1/reservations', user => 1, token => $one, body => { schedule_id => $schedule, seat_ids => [ $seats[9] ] });
+    is($held->status, 201, 'a hold');
+    $usher->redis('CONFIG', 'SET', 'min-replicas-to-write', 1);
+    refused_soon($_, 300, 'read-only') for @line[ 1, 5 ];
+    my $r = $usher->post('/v1/payments', user => 1, token => $one, body => { reservation_id => $held->json->{id} });
+    is($r->status, 201, 'a payment needs no writing there');
+    unlike(join(' ', $usher->claims), qr/ $seats[9] sold /, 'the doorman cannot be told');
+    $usher->redis('CONFIG', 'SET', 'min-replicas-to-write', 0);
+    ok(soon(sub { grep {/ $seats[9] sold 1$/} $usher->claims }), 'he is told as soon as he can be');
+    is($usher->get('/v1/queue/tokens/me', token => $one)->status, 404, 'and the token is used up');
+    $one = $usher->admit(1);
+};
+
 subtest 'both were away' => sub {
     $usher->{postgres}->stop;
     $usher->{redis}{process}->kill;

@@ -167,8 +167,11 @@ static bool connect_pg(struct pg *pg)
     if (now < pg->closed_until)
         return false;
 
-    char options[128];
-    snprintf(options, sizeof options, "-c statement_timeout=%" PRId64 " -c lock_timeout=%" PRId64,
+    /* Plans are made once: with arrays as parameters PostgreSQL would plan anew for each call. */
+    char options[256];
+    snprintf(options, sizeof options,
+             "-c statement_timeout=%" PRId64 " -c lock_timeout=%" PRId64
+             " -c plan_cache_mode=force_generic_plan -c jit=off",
              pg->statement_timeout_ms, pg->lock_timeout_ms);
     const char *const keys[] = {"connect_timeout", "application_name", "client_encoding", "dbname", "options", NULL};
     const char *const values[] = {"2", "usher", "UTF8", pg->conninfo, options, NULL};

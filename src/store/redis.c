@@ -275,6 +275,17 @@ const char *redis_run_name(const struct redis *redis)
     return redis->run_name;
 }
 
+/* "LOADING", "READONLY", "OOM" and the like: Redis is there but cannot serve, and has done nothing. */
+static bool is_away(const struct redis_value *value)
+{
+    static const char *const away[] = {"LOADING", "READONLY", "OOM", "MISCONF", "MASTERDOWN", "BUSY", "NOREPLICAS"};
+    for (size_t i = 0; value->type == REDIS_ERROR && i < sizeof away / sizeof *away; i++) {
+        if (strncmp(value->text, away[i], strlen(away[i])) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* All scripts at once, so that a posted one finds its text there. */
 static bool load_scripts(struct redis *redis, struct arena *arena)
 {
@@ -290,6 +301,10 @@ static bool load_scripts(struct redis *redis, struct arena *arena)
     for (int i = 0; i < SCRIPT_COUNT; i++) {
         if (!read_value(redis, arena, &value))
             return false;
+        if (is_away(value)) {
+            log_warning("redis is not ready error=%s", LOG_QUOTED(value->text));
+            return false;
+        }
         if (value->type == REDIS_ERROR)
             log_error("redis does not take the script %s error=%s", script_get((enum script)i)->name,
                       LOG_QUOTED(value->text));
@@ -420,39 +435,71 @@ static void end_posted(struct posted *posted, const struct redis_value *value)
     arena_free(posted->arena);
 }
 
-/* Reads the answers of what has been posted; sends again what went down with a connection, and with its text what Redis
- * has forgotten. False: the connection is lost, and the unanswered ones stay. */
+/* The posted calls from done on follow the kept ones. */
+static void close_gap(struct redis *redis, size_t kept, size_t done)
+{
+    size_t left = redis->posted_count - done;
+    memmove(redis->posted + kept, redis->posted + done, left * sizeof *redis->posted);
+    redis->posted_count = kept + left;
+}
+
+/* Reads the answers; keeps what Redis has forgotten the text of, and, to be sent again, what it cannot do just now. */
+static bool read_posted_answers(struct redis *redis, struct arena *arena)
+{
+    size_t kept = 0, done = 0;
+    for (; done < redis->posted_count; done++) {
+        struct posted posted = redis->posted[done];
+        struct redis_value *value = NULL;
+        if (!read_value(redis, arena, &value))
+            break;
+        posted.sent = is_noscript(&posted.call, value);
+        if (posted.sent || is_away(value))
+            redis->posted[kept++] = posted;
+        else
+            end_posted(&posted, value);
+    }
+    bool all = done == redis->posted_count;
+    close_gap(redis, kept, done);
+    return all;
+}
+
+/* Those that were sent and are still there: once more, with their text. */
+static bool teach_posted(struct redis *redis, struct arena *arena)
+{
+    size_t kept = 0, done = 0;
+    bool good = true;
+    for (; done < redis->posted_count; done++) {
+        struct posted posted = redis->posted[done];
+        struct redis_value *value = NULL;
+        good = !posted.sent || run_with_text(redis, arena, &posted.call, &value);
+        if (!good)
+            break;
+        if (posted.sent && !is_away(value)) {
+            end_posted(&posted, value);
+            continue;
+        }
+        posted.sent = false;
+        redis->posted[kept++] = posted;
+    }
+    close_gap(redis, kept, done);
+    return good;
+}
+
+/* Reads the answers of what has been posted; sends again what went down with a connection or was refused for the time
+ * being, and with its text what Redis has forgotten. False: the connection is lost, and the unanswered ones stay. */
 static bool read_posted(struct redis *redis)
 {
-    size_t count = redis->posted_count, forgotten = 0, done = 0;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < redis->posted_count; i++) {
         if (!redis->posted[i].sent && !append(redis, &redis->posted[i].call))
             return false;
         redis->posted[i].sent = true;
     }
-    for (; done < count; done++) {
-        struct posted posted = redis->posted[done];
-        struct redis_value *value = NULL;
-        if (!read_value(redis, posted.arena, &value))
-            break;
-        if (is_noscript(&posted.call, value))
-            redis->posted[forgotten++] = posted;
-        else
-            end_posted(&posted, value);
-    }
-    memmove(redis->posted + forgotten, redis->posted + done, (count - done) * sizeof *redis->posted);
-    redis->posted_count = forgotten + count - done;
-    if (done < count)
-        return false;
-    while (redis->posted_count) {
-        struct posted *last = &redis->posted[redis->posted_count - 1];
-        struct redis_value *value = NULL;
-        if (!run_with_text(redis, last->arena, &last->call, &value))
-            return false;
-        end_posted(last, value);
-        redis->posted_count--;
-    }
-    return true;
+    if (redis->posted_count == 0)
+        return true;
+    struct arena *arena = arena_new(1024);
+    bool good = read_posted_answers(redis, arena) && teach_posted(redis, arena);
+    arena_free(arena);
+    return good;
 }
 
 void redis_settle(struct redis *redis)
@@ -521,18 +568,12 @@ static bool run_once(struct redis *redis, struct arena *arena, struct redis_call
     return true;
 }
 
-/* "LOADING", "READONLY", "OOM" and the like: Redis is there but cannot serve. */
 static enum error judge(const struct redis_call *call, const struct redis_value *value)
 {
-    static const char *const away[] = {"LOADING", "READONLY", "OOM", "MISCONF", "MASTERDOWN", "BUSY", "NOREPLICAS"};
     if (value->type != REDIS_ERROR)
         return OK;
     log_error("redis refused %s error=%s", call_name(call), LOG_QUOTED(value->text));
-    for (size_t i = 0; i < sizeof away / sizeof *away; i++) {
-        if (strncmp(value->text, away[i], strlen(away[i])) == 0)
-            return E_UNAVAILABLE;
-    }
-    return E_INTERNAL;
+    return is_away(value) ? E_UNAVAILABLE : E_INTERNAL;
 }
 
 enum error redis_run(struct redis *redis, struct arena *arena, struct redis_call *calls, size_t count,
