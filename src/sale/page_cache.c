@@ -8,6 +8,7 @@
 #include "store/redis.h"
 
 #include <string.h>
+#include <time.h>
 
 /* "created fresh-until generation body": two times of 13 digits. A page of another generation than the present one has
  * been evicted. */
@@ -93,6 +94,40 @@ static bool read_copy(const struct redis_value *values, int64_t *fresh_until, st
     return true;
 }
 
+static void give_up(struct sale *sale, struct arena *arena, const char *lock)
+{
+    struct redis_call call;
+    redis_command(&call, arena, "DEL", true);
+    redis_key(&call, lock);
+    redis_post(sale->redis, &call);
+}
+
+static void ask_for_page(struct redis_call *call, struct arena *arena, const char *key)
+{
+    redis_command(call, arena, "MGET", true);
+    redis_key(call, key);
+    redis_key(call, KEY_PAGES_GENERATION);
+}
+
+/* Nobody has the page, and somebody else is rendering it: that takes a moment. False: it took longer. */
+static bool wait_for_filler(struct sale *sale, struct arena *arena, const char *key, struct page *page)
+{
+    enum { LOOKS = 6, PAUSE_NS = 4000000 };
+    for (int i = 0; i < LOOKS; i++) {
+        struct timespec pause = {.tv_nsec = PAUSE_NS};
+        struct redis_call call;
+        struct redis_value *values;
+        int64_t fresh_until;
+        nanosleep(&pause, NULL);
+        ask_for_page(&call, arena, key);
+        if (redis_run_one(sale->redis, arena, &call, &values) != OK)
+            return false;
+        if (read_copy(values, &fresh_until, page))
+            return true;
+    }
+    return false;
+}
+
 enum error page_cache_get(struct sale *sale, struct arena *arena, const struct pass *pass, const char *key,
                           page_render *render, const void *what, struct page *page, struct refusal *refusal)
 {
@@ -104,11 +139,8 @@ enum error page_cache_get(struct sale *sale, struct arena *arena, const struct p
     bool lasting;
 
     add_gate(sale, arena, pass, &calls[0]);
-    if (cached) {
-        redis_command(&calls[1], arena, "MGET", true);
-        redis_key(&calls[1], key);
-        redis_key(&calls[1], KEY_PAGES_GENERATION);
-    }
+    if (cached)
+        ask_for_page(&calls[1], arena, key);
     enum error error = restore_and_run(sale, arena, calls, cached ? 2 : 1, values);
     if (error == OK)
         error = queue_gate_verdict(sale, values[0], refusal);
@@ -130,9 +162,13 @@ enum error page_cache_get(struct sale *sale, struct arena *arena, const struct p
     error = claim(sale, arena, lock, &ours, &generation);
     if (error != OK || (copy && !ours))
         return error;
+    if (!ours && wait_for_filler(sale, arena, key, page))
+        return OK;
     error = render_page(sale, arena, render, what, page, &lasting);
-    if (error == OK && ours && lasting)
+    if (ours && error == OK && lasting)
         fill(sale, arena, key, lock, generation, page);
+    else if (ours)
+        give_up(sale, arena, lock);
     return error;
 }
 
