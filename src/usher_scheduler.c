@@ -207,6 +207,7 @@ int main(int argc, char **argv)
     bool expiring = first + 1 == argc && strcmp(argv[first], "expire") == 0;
     if (!promoting && !expiring) {
         log_error("say what to do: promote or expire (see usher-scheduler --help)");
+        config_free(&config);
         return EXIT_USAGE;
     }
 

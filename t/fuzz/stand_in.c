@@ -175,34 +175,34 @@ void redis_post(struct redis *redis, struct redis_call *call)
  * status, k a ledger entry's kind, r its reference, j tickets as JSON, b boolean. */
 struct shape {
     const char *columns;
-    bool one_row; /* exactly; otherwise any number */
+    enum { ANY, ONE, SOME } rows; /* as many as may be; exactly one; at least one */
 };
 
 static const struct shape shapes[STATEMENT_COUNT] = {
-    [STATEMENT_PING] = {"i", true},
-    [STATEMENT_CONCERT_PAGE] = {"intt", false},
-    [STATEMENT_CONCERTS_AFTER] = {"itt", false},
-    [STATEMENT_CONCERT] = {"itt", false},
-    [STATEMENT_SCHEDULES] = {"intiiiii", false},
-    [STATEMENT_SEATS] = {"intini", false},
-    [STATEMENT_SEATS_TAKEN] = {"iii", false},
-    [STATEMENT_SCHEDULES_ON_SALE] = {"i", false},
-    [STATEMENT_HOLD] = {"oiiiiju", true},
-    [STATEMENT_CANCEL] = {"oiu", true},
-    [STATEMENT_RESERVATION] = {"iisiiiiij", false},
-    [STATEMENT_RESERVATIONS] = {"iisiiiiij", false},
-    [STATEMENT_EXPIRE] = {"iiu", false},
-    [STATEMENT_CHARGE] = {"oiiii", true},
-    [STATEMENT_PAY] = {"oiiiiiu", true},
-    [STATEMENT_PAYMENT] = {"iiiii", false},
-    [STATEMENT_BALANCE] = {"i", false},
-    [STATEMENT_ENTRIES] = {"ikiiri", false},
-    [STATEMENT_FORGET_KEYS] = {"i", true},
-    [STATEMENT_RECORD_LINE] = {"u", true},
-    [STATEMENT_LINE_AFTER] = {"iitii", false},
-    [STATEMENT_LINE_ENDED] = {"iitii", false},
-    [STATEMENT_LINE_HIGHEST] = {"ii", true},
-    [STATEMENT_TRY_LOCK] = {"b", true},
+    [STATEMENT_PING] = {"i", ONE},
+    [STATEMENT_CONCERT_PAGE] = {"intt", SOME},
+    [STATEMENT_CONCERTS_AFTER] = {"itt", ANY},
+    [STATEMENT_CONCERT] = {"itt", ANY},
+    [STATEMENT_SCHEDULES] = {"intiiiii", ANY},
+    [STATEMENT_SEATS] = {"intini", ANY},
+    [STATEMENT_SEATS_TAKEN] = {"iii", ANY},
+    [STATEMENT_SCHEDULES_ON_SALE] = {"i", ANY},
+    [STATEMENT_HOLD] = {"oiiiiju", ONE},
+    [STATEMENT_CANCEL] = {"oiu", ONE},
+    [STATEMENT_RESERVATION] = {"iisiiiiij", ANY},
+    [STATEMENT_RESERVATIONS] = {"iisiiiiij", ANY},
+    [STATEMENT_EXPIRE] = {"iiu", ANY},
+    [STATEMENT_CHARGE] = {"oiiii", ONE},
+    [STATEMENT_PAY] = {"oiiiiiu", ONE},
+    [STATEMENT_PAYMENT] = {"iiiii", ANY},
+    [STATEMENT_BALANCE] = {"i", ANY},
+    [STATEMENT_ENTRIES] = {"ikiiri", ANY},
+    [STATEMENT_FORGET_KEYS] = {"i", ONE},
+    [STATEMENT_RECORD_LINE] = {"u", ONE},
+    [STATEMENT_LINE_AFTER] = {"iitii", ANY},
+    [STATEMENT_LINE_ENDED] = {"iitii", ANY},
+    [STATEMENT_LINE_HIGHEST] = {"ii", ONE},
+    [STATEMENT_TRY_LOCK] = {"b", ONE},
 };
 
 struct pg_rows {
@@ -284,7 +284,9 @@ enum pg_end pg_run(struct pg *pg, struct arena *arena, enum statement statement,
     if (how >= BAD)
         return how == BAD ? PG_CONFLICT : how == BAD + 1 ? PG_UNKNOWN : how == BAD + 2 ? PG_FAILED : PG_UNAVAILABLE;
     struct pg_rows *made = arena_zalloc(arena, sizeof *made);
-    made->rows = shape->one_row ? 1 : how & ROWS_MAX;
+    made->rows = shape->rows == ONE ? 1 : how & ROWS_MAX;
+    if (shape->rows == SOME && made->rows == 0)
+        made->rows = 1;
     made->columns = (int)strlen(shape->columns);
     made->cells = arena_array(arena, made->rows * (size_t)made->columns + 1, sizeof *made->cells);
     for (size_t i = 0; i < made->rows * (size_t)made->columns; i++)
