@@ -27,6 +27,7 @@ int main(int argc, char **argv)
     int first = options_read(argc, argv, "usher-server", usage, &config);
     if (first < argc) {
         fprintf(stderr, "usher-server: unexpected argument '%s'; see usher-server --help\n", argv[first]);
+        config_free(&config);
         return EXIT_USAGE;
     }
     master_block_signals();

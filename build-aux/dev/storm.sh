@@ -1,24 +1,22 @@
-# storm.sh: `dev storm`: t/storm/storm.pl on a build of its own kind, the one that is installed (without test hooks).
+# storm.sh: `dev storm`: t/storm/storm.pl on the programs as they are installed, without test hooks.
 #
 # Sourced by dev, after deps.sh and build.sh.
 
 verb_storm() {
+    storm_keep=yes
+    for word; do
+        case $word in
+        --help) exec perl "$SRC/t/storm/storm.pl" --help ;;
+        --folder*) storm_keep=no ;;
+        esac
+    done
     forget_postgres_environment
-    case " $* " in
-    *" --help "*) ;;
-    *)
-        deps_need build run check
-        build_release
-        ;;
-    esac
-    case $* in
-    *--folder*) ;;
-    *)
-        storm_folder=$BUILD/storm
-        rm -rf "$storm_folder"
-        set -- "$@" --folder "$storm_folder"
-        ;;
-    esac
+    deps_need build run check
+    build_release
+    if [ $storm_keep = yes ]; then
+        rm -rf "${BUILD:?}/storm"
+        set -- "$@" --folder "$BUILD/storm"
+    fi
     # Every setting is the storm's own.
     for name in $(env | sed -n 's/^\(USHER_[A-Z_]*\)=.*/\1/p'); do
         unset "$name"

@@ -141,7 +141,8 @@ while ($weather->tick || crowd_left()) {
     sleep 0.01;
     if (time > $told + 15) {
         $told = time;
-        progress(sprintf '%3d s, %d of %d things have gone wrong', time - $from, List::Util::sum0(values %{ $weather->{done} }), $o{kills});
+        my $done = List::Util::sum0(values %{ $weather->{done} });
+        progress(sprintf '%3d s, %d of %d things have gone wrong', time - $from, $done, $o{kills});
     }
 }
 my $lasted = time - $from;

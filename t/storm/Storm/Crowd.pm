@@ -20,7 +20,9 @@ use constant { TIMEOUT => 10, TICK => 0.01, PRICE => 1000, CHARGE => 4000 };
 # new(address => "127.0.0.1:80", jwt => sub ($user), seed =>, people => how many, first => their first user id, halls =>
 # [[schedule, seats...], ...], from =>, until => times between which new visits begin, journal => path)
 sub new ($class, %o) {
-    my $self = bless { %o, timers => {}, flying => {}, count => {}, users => 0, keys => 0, busy => 0, lines => '' }, $class;
+    my $self = bless {
+        %o, storm => getppid, timers => {}, flying => {}, count => {}, users => 0, keys => 0, busy => 0, lines => ''
+    }, $class;
     srand $o{seed};
     open $self->{file}, '>', $o{journal} or die "$o{journal}: $!\n";
     return $self;
@@ -69,6 +71,7 @@ sub _fire ($self) {
     if (time > ($self->{looked} // 0) + 1) {
         $self->{looked} = time;
         $_->{sent} < time - TIMEOUT && $self->_broken($_) for values %{ $self->{flying} };
+        die "the storm is gone\n" if getppid != $self->{storm};
     }
 }
 
@@ -411,7 +414,8 @@ sub _paid ($self, $person, $status, $body) {
 sub _look_back ($self, $person) {
     my $payment = delete $person->{payment};
     delete @$person{qw(paying reservation)};
-    my $path = (defined $payment ? "/v1/payments/$payment" : '/v1/balance', '/v1/balance', '/v1/balance/entries', '/v1/reservations')[ rand 4 ];
+    my @paths = ('/v1/balance', '/v1/balance/entries', '/v1/reservations', defined $payment ? "/v1/payments/$payment" : ());
+    my $path  = $paths[ rand @paths ];
     $self->_ask($person, 'look-back', GET => $path, \&_looked_back);
 }
 
