@@ -14,8 +14,9 @@
  * been evicted. */
 enum { TIME_DIGITS = 13, TIMES = 2 * TIME_DIGITS + 2 };
 
-/* A filler that dies gives its place up after this; an old copy is kept for this long. */
-enum { LOCK_MS = 3000, OLD_COPY_MS = 60000 };
+/* A filler that dies gives its place up after this; an old copy is kept for this long; a page that is not worth keeping
+ * is there for those who wait for it just now. */
+enum { LOCK_MS = 3000, OLD_COPY_MS = 60000, PASSING_MS = 20 };
 
 static void add_gate(const struct sale *sale, struct arena *arena, const struct pass *pass, struct redis_call *call)
 {
@@ -53,7 +54,7 @@ static enum error claim(struct sale *sale, struct arena *arena, const char *lock
 }
 
 static void fill(struct sale *sale, struct arena *arena, const char *key, const char *lock, const char *generation,
-                 const struct page *page)
+                 const struct page *page, bool lasting)
 {
     struct redis_call call;
     redis_script(&call, arena, SCRIPT_CACHE_FILL);
@@ -62,7 +63,7 @@ static void fill(struct sale *sale, struct arena *arena, const char *key, const 
     redis_key(&call, KEY_PAGES_GENERATION);
     redis_text(&call, generation);
     redis_int(&call, sale->config->concert_cache_ttl);
-    redis_int(&call, sale->config->concert_cache_max + OLD_COPY_MS);
+    redis_int(&call, lasting ? sale->config->concert_cache_max + OLD_COPY_MS : PASSING_MS);
     redis_bytes(&call, page->text, page->length);
     redis_post(sale->redis, &call);
 }
@@ -92,14 +93,6 @@ static bool read_copy(const struct redis_value *values, int64_t *fresh_until, st
     page->text = text + TIMES + length + 1;
     page->length = values->items[0]->length - TIMES - length - 1;
     return true;
-}
-
-static void give_up(struct sale *sale, struct arena *arena, const char *lock)
-{
-    struct redis_call call;
-    redis_command(&call, arena, "DEL", true);
-    redis_key(&call, lock);
-    redis_post(sale->redis, &call);
 }
 
 static void ask_for_page(struct redis_call *call, struct arena *arena, const char *key)
@@ -165,10 +158,8 @@ enum error page_cache_get(struct sale *sale, struct arena *arena, const struct p
     if (!ours && wait_for_filler(sale, arena, key, page))
         return OK;
     error = render_page(sale, arena, render, what, page, &lasting);
-    if (ours && error == OK && lasting)
-        fill(sale, arena, key, lock, generation, page);
-    else if (ours)
-        give_up(sale, arena, lock);
+    if (ours && error == OK)
+        fill(sale, arena, key, lock, generation, page, lasting);
     return error;
 }
 
