@@ -65,10 +65,10 @@ check_reports() {
         say "The sanitizers report nothing."
         return 0
     fi
-    complain "the sanitizers report:"
-    for report in $found; do
-        printf '%s\n' "--- ${report#"$SRC/"}" >&2
-        head -n 60 "$report" >&2
+    complain "the sanitizers report ($(printf '%s\n' "$found" | wc -l) processes; all are in ${reports#"$SRC/"}):"
+    for report in $(printf '%s\n' "$found" | head -n 3); do
+        printf '%s\n' "--- ${report##*/}" >&2
+        head -n 40 "$report" >&2
     done
     return 1
 }

@@ -27,10 +27,13 @@ static const char *embedded_text(const char *name)
 }
 
 #ifdef USHER_TEST_HOOKS
-/* A test's own version of a script: <USHER_TEST_LUA_DIR>/<name>.lua, where that exists. Never freed: it lives as long
- * as the embedded one would. */
+/* A test's own version of a script: <USHER_TEST_LUA_DIR>/<name>.lua, where that exists. Good until the call after the
+ * next one: prelude and body are needed together. */
 static const char *overriding_text(const char *name)
 {
+    enum { LARGEST = 65536 };
+    static char texts[2][LARGEST];
+    static unsigned turn;
     const char *folder = getenv("USHER_TEST_LUA_DIR");
     char path[4096];
     if (!folder || snprintf(path, sizeof path, "%s/%s.lua", folder, name) >= (int)sizeof path)
@@ -38,10 +41,8 @@ static const char *overriding_text(const char *name)
     FILE *file = fopen(path, "re");
     if (!file)
         return NULL;
-    enum { LARGEST = 65536 };
-    char *text = calloc(1, LARGEST);
-    if (text && fread(text, 1, LARGEST - 1, file) == 0)
-        text[0] = '\0';
+    char *text = texts[turn++ % 2];
+    text[fread(text, 1, LARGEST - 1, file)] = '\0';
     fclose(file);
     return text;
 }

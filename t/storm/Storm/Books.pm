@@ -42,20 +42,21 @@ sub _read ($self, $path) {
 sub _rows ($self, $sql) { map { [ split /\|/, $_, -1 ] } $self->{box}->psql($sql) }
 
 sub _load ($self) {
-    for ($self->_rows(q{SELECT id, user_id, amount, (SELECT key FROM idempotency_key k WHERE k.charge_id = l.id) FROM ledger l
+    for ($self->_rows(q{SELECT l.id, l.user_id, amount, key FROM ledger l LEFT JOIN idempotency_key k ON k.charge_id = l.id
         WHERE kind = 'charge'})) {
         my ($id, $user, $amount, $key) = @$_;
         $self->{charge}{$id} = { user => $user, amount => $amount, key => $key };
     }
-    for ($self->_rows(q{SELECT r.id, user_id, r.schedule_id, status, string_agg(seat_id::text, ',' ORDER BY seat_id),
-        (SELECT key FROM idempotency_key k WHERE k.reservation_id = r.id)
-        FROM reservation r JOIN reservation_ticket t ON t.reservation_id = r.id GROUP BY r.id})) {
+    for ($self->_rows(q{SELECT r.id, r.user_id, r.schedule_id, status, t.seats, key FROM reservation r
+        JOIN (SELECT reservation_id, string_agg(seat_id::text, ',' ORDER BY seat_id) AS seats FROM reservation_ticket GROUP BY 1) t
+            ON t.reservation_id = r.id
+        LEFT JOIN idempotency_key k ON k.reservation_id = r.id})) {
         my ($id, $user, $schedule, $status, $seats, $key) = @$_;
         $self->{reservation}{$id}
             = { user => $user, schedule => $schedule, status => $status, seats => $seats, key => $key };
     }
-    for ($self->_rows(q{SELECT id, user_id, reservation_id, (SELECT key FROM idempotency_key k WHERE k.payment_id = p.id)
-        FROM payment p})) {
+    for ($self->_rows(q{SELECT p.id, p.user_id, p.reservation_id, key FROM payment p
+        LEFT JOIN idempotency_key k ON k.payment_id = p.id})) {
         my ($id, $user, $reservation, $key) = @$_;
         my $payment = { id => $id, user => $user, reservation => $reservation, key => $key };
         $self->_differ("reservation $reservation has payments $self->{payment_of}{$reservation}{id} and $id")
