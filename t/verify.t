@@ -241,7 +241,7 @@ breaks('a payment that is not in the ledger, an entry without a payment', { 'pay
     sub { sql("UPDATE ledger SET payment_id = 999999 WHERE user_id = $buyer AND kind = 'payment'") });
 breaks('money from nowhere', { balance => 1 }, sub { sql("UPDATE asset SET balance = balance + 1 WHERE user_id = $holder") });
 breaks('a wallet is gone', { balance => 1 }, sub { sql("DELETE FROM asset WHERE user_id = $holder") });
-breaks('a debt', { 'balance-not-negative' => 1 }, sub {
+breaks('a debt, and a doorman who was not told', { 'balance-not-negative' => 1, 'doorman-free' => 1 }, sub {
     sql('INSERT INTO users VALUES (900)', 'INSERT INTO asset (user_id, balance) VALUES (900, -100)',
         qq{WITH r AS (INSERT INTO reservation (user_id, schedule_id, status, total_price, reserved_at, expires_at, completed_at)
                       VALUES (900, $other, 'paid', 100, now(), $tomorrow, now()) RETURNING id),
