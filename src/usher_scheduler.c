@@ -56,8 +56,9 @@ static bool wait_until(struct run *run, int64_t until)
     }
 }
 
-/* Writes what is in the stream just now. */
-static enum error drain(struct run *run, int64_t *total)
+/* Writes what is in the stream just now, batch after batch, but begins none after `until` (clock_monotonic()): people
+ * wait to be let in. all: nothing is left. */
+static enum error drain(struct run *run, int64_t until, int64_t *total, bool *all)
 {
     int64_t drained = 0;
     enum error error;
@@ -65,7 +66,8 @@ static enum error drain(struct run *run, int64_t *total)
         error = queue_drain(run->sale, run->arena, HISTORY_BATCH, &drained);
         arena_reset(run->arena);
         *total += drained;
-    } while (error == OK && drained == HISTORY_BATCH);
+        *all = error == OK && drained < HISTORY_BATCH;
+    } while (error == OK && !*all && clock_monotonic() < until);
     return error;
 }
 
@@ -104,19 +106,22 @@ static int promote(struct run *run)
     int64_t admitted = 0, recorded = 0;
     int64_t started = clock_monotonic(), period = run->sale->config->promote_period * 1000;
     int64_t end = started + run_length(run, period), next = started;
-    int64_t history_due = started;
+    int64_t history_due = started, spare = period * (TICKS - RUN_TICKS) / TICKS / 2;
     enum error error = OK;
+    bool all;
 
     for (; next <= end && wait_until(run, next); next = after(next, period / TICKS)) {
         error = tick(run, &now);
         admitted += error == OK ? now.admitted : 0;
         if (clock_monotonic() >= history_due) {
-            history_due = clock_monotonic() + CLOCK_SECOND;
-            if (drain(run, &recorded) != OK)
+            enum error history = drain(run, next + period / TICKS, &recorded, &all);
+            if (history != OK)
                 log_warning("the line's history cannot be written just now; it waits in Redis");
+            if (history != OK || all) /* otherwise the rest follows this tick's successor */
+                history_due = clock_monotonic() + CLOCK_SECOND;
         }
     }
-    enum error last = drain(run, &recorded);
+    enum error last = drain(run, end + spare, &recorded, &all);
     log_info("promote admitted=%" PRId64 " waiting=%" PRId64 " active=%" PRId64 " serving=%" PRId64
              " recorded=%" PRId64,
              admitted, now.waiting, now.active, now.serving, recorded);
@@ -162,12 +167,13 @@ static enum error review_seats(struct run *run, int64_t *total)
 static int expire(struct run *run)
 {
     int64_t tokens, holds, seats, history = 0, keys;
+    bool all;
     /* Each part is tried, whatever became of the others: Redis may be away while PostgreSQL is not. */
     enum error errors[] = {
         in_batches(run, queue_lapse, LAPSE_BATCH, &tokens),
         in_batches(run, reservation_expire, HOLD_BATCH, &holds),
         review_seats(run, &seats),
-        drain(run, &history),
+        drain(run, INT64_MAX, &history, &all),
         in_batches(run, wallet_forget_keys, KEY_BATCH, &keys),
     };
     int failed = 0;

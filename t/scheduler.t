@@ -352,4 +352,18 @@ subtest 'the pace' => sub {
     is($run->wait(5), 0, 'TERM ends a run before its time, with 0');
 };
 
+subtest 'a history that is far behind holds nobody up' => sub {
+    my ($batch, $behind) = (100, 200_000);
+    my @waiting = (3001 .. 3000 + $batch);
+    burst($usher, map { [ POST => '/v1/queue/tokens', user => $_ ] } @waiting);
+    $usher->clock_advance(10);
+    ask($usher, 'EVAL', q{for i = 1, ARGV[1] do redis.call('XADD', KEYS[1], '*', 'e', 'issued', 'k', 1e6 + i, 'u', 1e6 + i, 'at', ARGV[2]) end},
+        1, 'q:{main}:events', $behind, int($usher->now) . '000');
+    my $said = scheduler_ok('-o', "promote_batch=$batch", '-o', 'promote_period=1s', '-o', 'active_max=1000', 'promote');
+    my ($admitted, $recorded) = $said =~ / admitted=(\d+) .* recorded=(\d+)/;
+    cmp_ok($admitted, '>=', $batch / 2, 'people come in all the same');
+    cmp_ok($recorded, '>=', 1000,       'and the history is being written');
+    cmp_ok(ask($usher, 'XLEN', 'q:{main}:events'), '>', 0, 'which takes longer than this run');
+};
+
 done_testing;

@@ -1,7 +1,8 @@
 # bench.sh: `dev bench`: a private stack of its own in build/bench, beside it the floor, and the measurements of t/bench.
 #
 # Sourced by dev, after stack.sh, whose functions it uses with another folder. BENCH_SECONDS is the length of a run (5),
-# BENCH_RUNS how many of them (3). USHER_<KEY> reaches the workers as in run; USHER_WORKERS also sets the floor's number.
+# BENCH_RUNS how many of them (3), BENCH_MILLION how many people a million are (1000000). USHER_<KEY> reaches the workers
+# as in run; USHER_WORKERS also sets the floor's number.
 
 bench_usage() {
     cat <<'HELP'
@@ -9,6 +10,7 @@ Usage: ./dev bench [ROW ...]     usher beside its floor: queue poll issue concer
                                  and seats50 keyed booking; all when none is named
        ./dev bench cache         a page of concerts without cache, with it, and by cursor
        ./dev bench locks         seat holds and charges under four ways of locking
+       ./dev bench million       a million people in the line: joining, memory, poll, promotion, rebuilding
 
 The table also goes to build/dev/bench.json. BENCH_SECONDS=5 and BENCH_RUNS=3 are the defaults. Nothing else should be busy.
 HELP
@@ -27,7 +29,7 @@ verb_bench() {
     for bench_word in "${BENCH_SECONDS:-5}" "${BENCH_RUNS:-3}"; do
         case $bench_word in '' | *[!0-9]* | 0*) usage_error "BENCH_SECONDS and BENCH_RUNS must be whole numbers." ;; esac
     done
-    case ${1-} in cache | locks) [ $# -eq 1 ] || usage_error "bench $1 goes alone." ;; esac
+    case ${1-} in cache | locks | million) [ $# -eq 1 ] || usage_error "bench $1 goes alone." ;; esac
     forget_postgres_environment
     deps_need build run bench
     PG=$(postgres_folder)
@@ -36,7 +38,7 @@ verb_bench() {
     build_make t/bench/floor t/bench/passes t/bench/locks >>"$BUILD/release.log" 2>&1 || build_failed
     bench_stack
     case ${1-} in
-    cache | locks) bench_run "$1.pl" ;;
+    cache | locks | million) bench_run "$1.pl" ;;
     *) bench_run rows.pl "$@" ;;
     esac
     bench_status=$?
