@@ -28,13 +28,15 @@
     ROW(CONCERTS_AFTER, true,                                                                                            \
         "SELECT id, name, description FROM concert WHERE id > $1 ORDER BY id LIMIT $2")                                  \
     ROW(CONCERT, true, "SELECT id, name, description FROM concert WHERE id = $1")                                        \
-    /* concert, all -> concert id, then null or the schedule */                                                          \
+    /* concert, all -> concert id, then null or the schedule. A paid ticket is live by itself; only a held one's         \
+     * reservation is looked at, by its id: a join would go over all reservations there are */                           \
     ROW(SCHEDULES, true,                                                                                                 \
         "SELECT k.id, s.id, s.place, usher_us(s.concert_at), usher_us(s.reservation_opens_at),"                          \
         " usher_us(s.reservation_closes_at),"                                                                            \
         " (SELECT count(*) FROM concert_seat e WHERE e.schedule_id = s.id),"                                             \
-        " (SELECT count(*) FROM reservation_ticket t JOIN reservation r ON r.id = t.reservation_id"                      \
-        "  WHERE t.schedule_id = s.id AND " TICKET_IS_LIVE ")"                                                           \
+        " (SELECT count(*) FROM reservation_ticket t WHERE t.schedule_id = s.id"                                         \
+        "  AND t.reservation_status IN ('held', 'paid') AND (t.reservation_status = 'paid'"                              \
+        "   OR (SELECT r.expires_at > c.now FROM reservation r WHERE r.id = t.reservation_id)))"                         \
         " FROM concert k CROSS JOIN (SELECT usher_clock() AS now) AS c"                                                  \
         " LEFT JOIN concert_schedule s ON s.concert_id = k.id"                                                           \
         "  AND ($2::boolean OR s.reservation_opens_at <= c.now AND c.now < s.reservation_closes_at)"                     \
