@@ -10,7 +10,8 @@ REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO usher;
 GRANT SELECT ON users, asset, concert, concert_schedule, concert_seat, reservation, reservation_ticket, payment, ledger,
     ledger_entry, idempotency_key, waiting_token TO usher;
-GRANT EXECUTE ON FUNCTION usher_clock(), usher_us(timestamptz), usher_tickets(bigint), usher_seat_ids(bigint) TO usher;
+GRANT EXECUTE ON FUNCTION usher_clock(), usher_us(timestamptz), usher_ticket(bigint, bigint, text, bigint), usher_tickets(bigint),
+    usher_seat_ids(bigint) TO usher;
 GRANT EXECUTE ON FUNCTION usher_hold(bigint, bigint, bigint[], bigint, bigint, text, bytea) TO usher;
 GRANT EXECUTE ON FUNCTION usher_cancel(bigint, bigint) TO usher;
 GRANT EXECUTE ON FUNCTION usher_expire(bigint) TO usher;

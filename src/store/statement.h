@@ -13,7 +13,7 @@
     " FROM reservation, (SELECT usher_clock() AS now) AS c "
 
 #define TICKET_IS_LIVE                                                                                                   \
-    "t.reservation_status IN ('held', 'paid') AND (r.status = 'paid' OR r.expires_at > c.now)"
+    "t.live AND (r.status = 'paid' OR r.expires_at > c.now)"
 
 /*      symbol         twice  text */
 #define STATEMENT_TABLE(ROW)                                                                                             \
