@@ -22,8 +22,10 @@ enum { LINE_LOST = 9, BATCH = 1000, HISTORY_BATCH = 1000 };
 /* What STATEMENT_LINE_AFTER and STATEMENT_LINE_ENDED answer. */
 enum { TICKET, USER, STATE, ISSUED, ACTIVATED };
 
-static enum error put_rows(struct sale *sale, struct arena *arena, const struct pg_rows *rows)
+/* Rows from `from` on, up to BATCH of them. */
+static enum error put_rows(struct sale *sale, struct arena *arena, const struct pg_rows *rows, size_t from)
 {
+    size_t end = pg_count(rows) - from < BATCH ? pg_count(rows) : from + BATCH;
     struct redis_call call;
     struct redis_value *reply;
     redis_script(&call, arena, SCRIPT_RESTORE);
@@ -31,7 +33,7 @@ static enum error put_rows(struct sale *sale, struct arena *arena, const struct 
     redis_key(&call, KEY_WAITING);
     redis_key(&call, KEY_ACTIVE);
     redis_int(&call, sale->config->active_ttl);
-    for (size_t row = 0; row < pg_count(rows); row++) {
+    for (size_t row = from; row < end; row++) {
         redis_text(&call, pg_get(rows, row, USER));
         redis_text(&call, pg_get(rows, row, TICKET));
         redis_text(&call, pg_get(rows, row, STATE));
@@ -57,7 +59,7 @@ static enum error put_live(struct sale *sale, struct arena *arena, int64_t *peop
         if (count > 0) {
             after = pg_get_int(rows, count - 1, TICKET);
             *people += (int64_t)count;
-            error = put_rows(sale, arena, rows);
+            error = put_rows(sale, arena, rows, 0);
         }
         arena_reset(arena);
         if (sale->alive)
@@ -66,14 +68,15 @@ static enum error put_live(struct sale *sale, struct arena *arena, int64_t *peop
     return error;
 }
 
-/* Whom the history saw leave in the last minute must not come back with an older copy of Redis' data. */
+/* Whom the history saw leave shortly before Redis was lost must not come back with an older copy of Redis' data. It may
+ * be long after the loss by now: a minute counts back from the last end that the history knows. */
 static enum error remove_ended(struct sale *sale, struct arena *arena)
 {
     struct pg_params none = {.arena = arena};
     struct pg_rows *rows;
     enum error error = outcome_of_run(pg_run(sale->pg, arena, STATEMENT_LINE_ENDED, &none, true, &rows));
-    if (error == OK && pg_count(rows) > 0)
-        error = put_rows(sale, arena, rows);
+    for (size_t row = 0; error == OK && row < pg_count(rows); row += BATCH)
+        error = put_rows(sale, arena, rows, row);
     arena_reset(arena);
     return error;
 }
