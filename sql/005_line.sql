@@ -1,3 +1,14 @@
+-- What the operator wants of the line: one row. Redis has a copy; should it lose the line, a restore puts it back from here.
+CREATE TABLE line_setting (
+    one    boolean PRIMARY KEY DEFAULT true CHECK (one),
+    paused boolean NOT NULL
+);
+INSERT INTO line_setting (paused) VALUES (false);
+
+CREATE FUNCTION usher_pause_line(p_paused boolean) RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER
+AS $$ UPDATE line_setting SET paused = p_paused $$;
+
 -- The line's history: a batch of events from Redis' stream, in the stream's order. Delivered at least once, so a repeated
 -- event changes nothing: a token's state only moves forward (waiting < active < used, expired, left).
 CREATE FUNCTION usher_record_line(p_tickets bigint[], p_users bigint[], p_events text[], p_times_ms bigint[]) RETURNS void

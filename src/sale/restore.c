@@ -126,6 +126,7 @@ static enum error mark_complete(struct sale *sale, struct arena *arena, const ch
     redis_text(&call, run);
     redis_text(&call, pg_get(rows, 0, 0));
     redis_text(&call, pg_get(rows, 0, 1));
+    redis_text(&call, pg_get(rows, 0, 2));
     return redis_run_one(sale->redis, arena, &call, &reply);
 }
 

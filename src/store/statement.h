@@ -94,9 +94,12 @@
     ROW(LINE_ENDED, true,                                                                                                \
         "SELECT id, user_id, 'over', 0, 0 FROM waiting_token"                                                            \
         " WHERE deleted_at > (SELECT max(deleted_at) FROM waiting_token) - interval '1 minute'")                         \
-    /* -> the highest ticket, the highest admitted one */                                                                \
+    /* -> the highest ticket, the highest admitted one, whether the operator has paused the line (1 or 0) */             \
     ROW(LINE_HIGHEST, true,                                                                                              \
-        "SELECT coalesce(max(id), 0), coalesce(max(id) FILTER (WHERE activated_at IS NOT NULL), 0) FROM waiting_token")  \
+        "SELECT coalesce(max(id), 0), coalesce(max(id) FILTER (WHERE activated_at IS NOT NULL), 0),"                     \
+        " (SELECT count(*) FROM line_setting WHERE paused) FROM waiting_token")                                          \
+    /* paused */                                                                                                         \
+    ROW(PAUSE_LINE, true, "SELECT usher_pause_line($1)")                                                                 \
                                                                                                                          \
     /* lock's number -> whether this transaction has it now */                                                           \
     ROW(TRY_LOCK, false, "SELECT pg_try_advisory_xact_lock(1970496882, $1)")
