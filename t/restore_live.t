@@ -9,6 +9,8 @@ use Usher::Check;
 use Usher::Process;
 use Usher::Stack;
 
+use constant BATCH => 1000;    # of a restore: src/sale/restore.c
+
 my $usher = Usher::Stack->new(workers => 4, server => 0, config => { active_max => 3, claim_window => '1h' });
 my $crash = "$usher->{dir}/crash";
 $usher->{env} = { USHER_TEST_CRASH => $crash };
@@ -17,6 +19,20 @@ $usher->start_server;
 sub poll     ($token) { $usher->get('/v1/queue/tokens/me', token => $token) }
 sub line     ()       { $usher->fcgi(GET => '/v1/queue') }    # past nginx, which keeps an answer for a second
 sub restored ()       { scalar(() = $usher->server_log =~ /the line is complete again/g) }
+
+# A process that stops itself at a point (src/base/crash.h) instead of dying there.
+sub stopped ($process) {
+    return Usher::Process::until_true(sub { Usher::Process::slurp("/proc/${\$process->pid}/stat") =~ /^\d+ \(.*\) T /s });
+}
+sub stop_at ($point) { Usher::Process::spew($crash, "$point pause") }
+
+# People of the history, as if they had joined and been recorded.
+sub crowd ($first, $count) {
+    $usher->psql(
+        q{INSERT INTO waiting_token (id, user_id, status, issued_at)
+        SELECT n, n + 100000, 'waiting', usher_clock() FROM generate_series($1::int, $1::int + $2::int - 1) n}, $first, $count
+    );
+}
 
 # Until the line answers again.
 sub line_is_back () { Usher::Process::until_true(sub { line()->status == 200 }, 10) }
@@ -69,6 +85,24 @@ subtest 'pause without PostgreSQL' => sub {
     $usher->{postgres}->start;
     ok(line_is_back(), 'it comes back with PostgreSQL');
     is(($usher->ctl('resume'))[0], 0, 'usherctl resume');
+};
+
+subtest 'lost again in the middle of a restore' => sub {
+    $usher->stop_server;
+    $usher->scheduler('expire');    # writes the newest history
+    my ($last, $live) = split /\|/, $usher->psql(q{SELECT max(id), count(*) FILTER (WHERE status IN ('waiting', 'active')) FROM waiting_token});
+    crowd($last + 1, 3 * BATCH);
+    $usher->redis('FLUSHALL');
+    stop_at('after:restore');
+    my $promote = $usher->background('usher-scheduler', 'promote');
+    ok(stopped($promote), 'a restore stops after a batch');
+    cmp_ok($usher->redis('ZCARD', 'q:{main}:waiting'), '<', 2 * BATCH, 'part of the line is there');
+    $usher->redis('FLUSHALL');
+    $promote->signal('CONT');
+    is($promote->wait >> 8, 0, 'it goes on and ends well');
+    is($usher->redis('HLEN', 'q:{main}:tokens'), $live + 3 * BATCH, 'with the whole line');
+    is($usher->redis('HGET', 'q:{main}:admission', 'restoring'), undef, 'and leaves nothing behind');
+    $usher->start_server;
 };
 
 done_testing;
