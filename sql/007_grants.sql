@@ -18,4 +18,4 @@ GRANT EXECUTE ON FUNCTION usher_charge(bigint, bigint, bigint, text, bytea) TO u
 GRANT EXECUTE ON FUNCTION usher_pay(bigint, bigint, boolean, text, bytea) TO usher;
 GRANT EXECUTE ON FUNCTION usher_forget_keys(bigint, bigint) TO usher;
 GRANT EXECUTE ON FUNCTION usher_record_line(bigint[], bigint[], text[], bigint[]) TO usher;
-GRANT EXECUTE ON FUNCTION usher_pause_line(boolean) TO usher;
+GRANT EXECUTE ON FUNCTION usher_pause_line(boolean), usher_resume_line(bigint) TO usher;

@@ -9,7 +9,7 @@ use Usher::Check;
 use Usher::Process;
 use Usher::Stack;
 
-use constant BATCH => 1000;    # of a restore: src/sale/restore.c
+use constant { BATCH => 1000, GAP => 1000 };    # of a restore: src/sale/restore.c
 
 my $usher = Usher::Stack->new(workers => 4, server => 0, config => { active_max => 3, claim_window => '1h' });
 my $crash = "$usher->{dir}/crash";
@@ -103,6 +103,38 @@ subtest 'lost again in the middle of a restore' => sub {
     is($usher->redis('HLEN', 'q:{main}:tokens'), $live + 3 * BATCH, 'with the whole line');
     is($usher->redis('HGET', 'q:{main}:admission', 'restoring'), undef, 'and leaves nothing behind');
     $usher->start_server;
+};
+
+# Read from the stream, recorded after the restore: numbers that the restore could not know must not be given again, and no
+# number that an earlier restore began with.
+subtest 'a batch of history that is late' => sub {
+    $usher->join_line(10);
+    $usher->scheduler('expire');
+    my $highest = $usher->psql('SELECT max(id) FROM waiting_token');
+    $usher->redis('FLUSHALL');
+    ok(line_is_back(), 'the line is lost and restored');
+    my @late = map { $usher->post('/v1/queue/tokens', user => $_)->json->{ticket} } 11 .. 13;
+    is_deeply(\@late, [ map { $highest + GAP + $_ } 1 .. 3 ], 'numbers go on after a gap');
+    stop_at('before:RECORD_LINE');
+    my $expire = $usher->background('usher-scheduler', 'expire');
+    ok(stopped($expire), 'a batch is on its way');
+    $usher->redis('FLUSHALL');
+    ok(line_is_back(), 'the line is lost and restored again');
+    is($usher->post('/v1/queue/tokens', user => 21)->json->{ticket}, $highest + 2 * GAP + 1, 'after another gap');
+    $expire->signal('CONT');
+    is($expire->wait >> 8, 0, 'the batch is recorded');
+    $usher->scheduler('promote');
+    is_deeply([ $usher->psql("SELECT id, user_id FROM waiting_token WHERE id > $highest ORDER BY id") ],
+        [ map({ "$late[$_]|" . ($_ + 11) } 0 .. 2), $highest + 2 * GAP + 1 . '|21' ], 'each number is one person\'s');
+};
+
+subtest 'a number of somebody else in the history' => sub {
+    my $record = sub (@event) { $usher->psql('SELECT usher_record_line($1, $2, $3, $4)', map {"{$_}"} @event) };
+    $record->(900_001, 31, 'issued',    1000);
+    $record->(900_001, 32, 'activated', 2000);
+    is($usher->psql('SELECT user_id, status FROM waiting_token WHERE id = 900001'), '31|waiting', 'stays as it is');
+    $record->(900_001, 31, 'left', 3000);
+    is($usher->psql('SELECT user_id, status FROM waiting_token WHERE id = 900001'), '31|left', 'its own word changes it');
 };
 
 done_testing;

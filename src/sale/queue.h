@@ -64,7 +64,8 @@ struct promotion {
 enum error queue_promote(struct sale *sale, struct arena *arena, struct promotion *promotion) MUST_CHECK;
 /* Ends up to batch admitted tokens whose time is over. */
 enum error queue_lapse(struct sale *sale, struct arena *arena, int64_t batch, int64_t *ended) MUST_CHECK;
-/* Writes up to batch events of the line's history to PostgreSQL. */
+/* Writes up to batch events of the line's history to PostgreSQL; batch is at most HISTORY_BATCH. */
+enum { HISTORY_BATCH = 1000 };
 enum error queue_drain(struct sale *sale, struct arena *arena, int64_t batch, int64_t *drained) MUST_CHECK;
 /* Pauses or resumes the line, in Redis and in PostgreSQL, from where it comes back should Redis lose it. kept false:
  * PostgreSQL is away; the line is paused all the same (an operator in trouble wants that), but not resumed. */

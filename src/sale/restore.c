@@ -19,7 +19,11 @@
 enum { PATIENCE_MS = 2000 };
 
 /* A batch keeps Redis busy for a few milliseconds. */
-enum { LINE_LOST = 9, BATCH = 1000, HISTORY_BATCH = 1000 };
+enum { LINE_LOST = 9, BATCH = 1000 };
+
+/* A batch of history that was on its way when the line was lost may be recorded after the numbers were read here: its
+ * tickets, which lie right above the highest one, are not given again. */
+enum { GAP = HISTORY_BATCH };
 
 enum { NAME_BYTES = 16 };
 
@@ -152,10 +156,11 @@ static enum error forget_seats(struct restore *r)
 static enum error mark_complete(struct restore *r)
 {
     enum { COLUMNS = 3 };
-    struct pg_params none = {.arena = r->arena};
+    struct pg_params params = {.arena = r->arena};
     struct pg_rows *rows;
     struct redis_call call;
-    enum error error = outcome_of_run(pg_run(r->sale->pg, r->arena, STATEMENT_LINE_HIGHEST, &none, true, &rows));
+    pg_int(&params, GAP);
+    enum error error = outcome_of_run(pg_run(r->sale->pg, r->arena, STATEMENT_RESUME_LINE, &params, true, &rows));
     if (error != OK)
         return error;
     redis_script(&call, r->arena, SCRIPT_RESTORED);

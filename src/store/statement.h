@@ -94,10 +94,8 @@
     ROW(LINE_ENDED, true,                                                                                                \
         "SELECT id, user_id, 'over', 0, 0 FROM waiting_token"                                                            \
         " WHERE deleted_at > (SELECT max(deleted_at) FROM waiting_token) - interval '1 minute'")                         \
-    /* -> the highest ticket, the highest admitted one, whether the operator has paused the line (1 or 0) */             \
-    ROW(LINE_HIGHEST, true,                                                                                              \
-        "SELECT coalesce(max(id), 0), coalesce(max(id) FILTER (WHERE activated_at IS NOT NULL), 0),"                     \
-        " (SELECT count(*) FROM line_setting WHERE paused) FROM waiting_token")                                          \
+    /* gap -> the number from which on a restored line goes on, the highest admitted one, 1 if it is paused */           \
+    ROW(RESUME_LINE, true, "SELECT * FROM usher_resume_line($1)")                                                        \
     /* paused */                                                                                                         \
     ROW(PAUSE_LINE, true, "SELECT usher_pause_line($1)")                                                                 \
                                                                                                                          \
