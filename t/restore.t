@@ -63,6 +63,23 @@ subtest 'everything is lost under load' => sub {
     is($r->json->{token}, $waiting, 'and the same token as ever for who has one');
 };
 
+# A history of millions must not be read through under a request's time limit.
+subtest 'nothing of the history is searched' => sub {
+    my $reads = sub {
+        split /\|/, $usher->psql(q{SELECT seq_scan, idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'waiting_token'});
+    };
+    $usher->stop_server;
+    $usher->scheduler('promote');    # writes the newest history
+    my ($scans, $rows) = $reads->();
+    $usher->redis('FLUSHALL');
+    my ($status, $log) = $usher->scheduler('promote');
+    like($log, qr/the line is complete again live=10\d{4}/, 'a line is restored');
+    my ($scans_now, $rows_now) = $reads->();
+    is($scans_now - $scans, 0, 'without a look at the whole history');
+    cmp_ok($rows_now - $rows, '<', CROWD + 1000, 'each who lives is read once, and next to nobody else');
+    $usher->start_server;
+};
+
 subtest 'the scheduler notices, too' => sub {
     $usher->stop_server;
     $usher->scheduler('promote');    # writes the newest history

@@ -64,6 +64,14 @@ static enum error run_step(struct restore *r, struct redis_call *call)
     return r->overtaken ? E_UNAVAILABLE : error;
 }
 
+/* All of it may take longer than a worker may be silent. */
+static void end_batch(struct restore *r)
+{
+    arena_reset(r->arena);
+    if (r->sale->alive)
+        r->sale->alive(r->sale->alive_context);
+}
+
 /* Rows from `from` on, up to BATCH of them. */
 static enum error put_rows(struct restore *r, const struct pg_rows *rows, size_t from)
 {
@@ -85,7 +93,6 @@ static enum error put_rows(struct restore *r, const struct pg_rows *rows, size_t
 
 static enum error put_live(struct restore *r, int64_t *people)
 {
-    struct sale *sale = r->sale;
     int64_t after = 0;
     size_t count;
     enum error error;
@@ -95,16 +102,14 @@ static enum error put_live(struct restore *r, int64_t *people)
         struct pg_rows *rows;
         pg_int(&params, after);
         pg_int(&params, BATCH);
-        error = outcome_of_run(pg_run(sale->pg, r->arena, STATEMENT_LINE_AFTER, &params, true, &rows));
+        error = outcome_of_run(pg_run(r->sale->pg, r->arena, STATEMENT_LINE_AFTER, &params, true, &rows));
         count = error == OK ? pg_count(rows) : 0;
         if (count > 0) {
             after = pg_get_int(rows, count - 1, TICKET);
             *people += (int64_t)count;
             error = put_rows(r, rows, 0);
         }
-        arena_reset(r->arena);
-        if (sale->alive)
-            sale->alive(sale->alive_context);
+        end_batch(r);
     } while (error == OK && count == BATCH);
     return error;
 }
@@ -118,7 +123,7 @@ static enum error remove_ended(struct restore *r)
     enum error error = outcome_of_run(pg_run(r->sale->pg, r->arena, STATEMENT_LINE_ENDED, &none, true, &rows));
     for (size_t row = 0; error == OK && row < pg_count(rows); row += BATCH)
         error = put_rows(r, rows, row);
-    arena_reset(r->arena);
+    end_batch(r);
     return error;
 }
 
@@ -181,7 +186,7 @@ static enum error write_history(struct restore *r)
     enum error error;
     do {
         error = queue_drain(r->sale, r->arena, HISTORY_BATCH, &drained);
-        arena_reset(r->arena);
+        end_batch(r);
     } while (error == OK && drained == HISTORY_BATCH);
     return error;
 }
