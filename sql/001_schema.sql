@@ -169,3 +169,6 @@ CREATE TABLE waiting_token (
 -- One live token for a user.
 CREATE UNIQUE INDEX one_live_token_for_a_user ON waiting_token (user_id) WHERE status IN ('waiting', 'active');
 CREATE INDEX waiting_token_live ON waiting_token (id) WHERE status IN ('waiting', 'active');
+-- For a restore of the line: who was admitted last, and whose time ended last.
+CREATE INDEX waiting_token_admitted ON waiting_token (id) WHERE activated_at IS NOT NULL;
+CREATE INDEX waiting_token_ended ON waiting_token (deleted_at) WHERE deleted_at IS NOT NULL;

@@ -230,6 +230,8 @@ subtest 'idempotency keys, the history of the line' => sub {
         [ 'waiting, with an end', "$token (9, 9, 'waiting', now(), now())", 'waiting_token_check' ],
         [ 'two live tokens of one user', "$token (9, 1, 'active', now(), NULL)", 'one_live_token_for_a_user' ],
         [ 'a ticket number twice', "$token (1, 9, 'waiting', now(), NULL)", 'waiting_token_pkey' ],
+        [ 'a second word of the operator', 'INSERT INTO line_setting (paused) VALUES (true)', 'line_setting_pkey' ],
+        [ 'another than the one line', 'INSERT INTO line_setting VALUES (false, true)', 'line_setting_one_check' ],
     );
     is(tried($owner, "$token (9, 1, 'used', now(), now())"), 'done', 'an ended token beside the live one');
     is(tried($owner, "$key (2, 'h1', '', $other, NULL, NULL, now())"), 'done', "another user's same key");
