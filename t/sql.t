@@ -460,7 +460,7 @@ subtest 'migrate' => sub {
     is($status, 0, 'again on a database that is up to date');
     is($out, "nothing to apply: the schema is up to date\n", 'does nothing and says so');
 
-    $usher->psql('CREATE DATABASE fresh');
+    $usher->psql('CREATE DATABASE fresh OWNER usher_owner');
     my @two = map {
         Usher::Process->start(
             command => [ $usher->build . '/usherctl', '-c', $usher->{conf}, @fresh, 'migrate' ],

@@ -148,8 +148,8 @@ unchanged_ok($usher, 'verify changes nothing', sub {
 is($status, 0, 'a box office in use is sound') || diag($out, $err);
 is($err, '', 'nothing to complain about');
 my @names = map { /^ok +(\S+) / ? $1 : () } split /\n/, $out;
-like($out, qr/^20 invariants: 20 hold, 0 broken, 0 not checked; \d+\.\d s$/m, 'it says how many invariants hold');
-is(scalar @names, 20, 'and names them');
+like($out, qr/^21 invariants: 21 hold, 0 broken, 0 not checked; \d+\.\d s$/m, 'it says how many invariants hold');
+is(scalar @names, 21, 'and names them');
 my %is_name = map { ($_ => 1) } @names;
 is_deeply([ grep { !$is_name{$_} } map {tr/_/-/r} $usher->psql(q{SELECT substr(viewname, 8) FROM pg_views WHERE viewname LIKE 'verify\_%'}) ],
     [], 'every view of sql/ is asked');
@@ -273,6 +273,28 @@ breaks("a key of another's effect", { idempotency => 1 },
 breaks('a key of nothing', { idempotency => 1 },
     sub { sql("UPDATE idempotency_key SET payment_id = NULL WHERE user_id = $buyer AND payment_id IS NOT NULL") });
 
+# Rights with which a function that runs as the owner could be led astray.
+breaks("a right to $_->[1] of $_->[3]", { 'no-shadows' => 1 },
+    sub { sql("GRANT $_->[0] ON $_->[2] TO $_->[3]") }, sub { sql("REVOKE $_->[0] ON $_->[2] FROM $_->[3]") })
+    for map { my $to = $_; map { [ @$_, $to ] } [ TEMPORARY => 'temporary tables', 'DATABASE usher' ], [ CREATE => 'schemas', 'DATABASE usher' ],
+        [ CREATE => 'tables', 'SCHEMA public' ], [ CREATE => 'tables elsewhere', 'SCHEMA kept' ] } qw(PUBLIC usher);
+breaks('a schema of the workers', { 'no-shadows' => 1 },
+    sub { sql('CREATE SCHEMA own AUTHORIZATION usher') }, sub { sql('DROP SCHEMA own') });
+breaks('rights of a group that the workers are in', { 'no-shadows' => 1 },
+    sub { sql('CREATE ROLE helpers', 'GRANT CREATE ON SCHEMA public TO helpers', 'GRANT helpers TO usher') },
+    sub { sql('REVOKE CREATE ON SCHEMA public FROM helpers', 'DROP ROLE helpers') });
+
+# A dump has no rights on the database: those of a new one let everybody create temporary tables.
+$usher->psql('CREATE DATABASE restored OWNER usher_owner');
+Usher::Process::must({}, 'sh', '-c', '"$0" -h "$2" -U postgres usher | "$1" -X -q -v ON_ERROR_STOP=1 -h "$2" -U postgres restored',
+    map({ Usher::Process::find_program($_) } qw(pg_dump psql)), $usher->{postgres}{dir});
+my $restored = 'database_owner=' . $usher->{postgres}->conninfo('usher_owner') =~ s/dbname=usher /dbname=restored /r;
+my ($lost) = map { $_->{examples}[0] } grep { $_->{name} eq 'no-shadows' }
+    @{ breaks('a copy in a new database', { 'no-shadows' => 1 }, sub { }, sub { }, $restored)->{invariants} };
+like($lost, qr/^PUBLIC may create temporary tables: REVOKE TEMPORARY ON DATABASE restored FROM PUBLIC$/, 'says what to do');
+$usher->psql($lost =~ s/.*: //r);
+is((verify($usher, '--settle', 0, $restored))[0], 0, 'which helps');
+
 # The line and its history.
 breaks('a token that is used up and not ended', { 'history-state' => 2 },
     sub { sql("UPDATE waiting_token SET deleted_at = NULL WHERE user_id IN ($buyer, $second)") });
@@ -369,7 +391,7 @@ sql('UPDATE asset SET balance = balance + 1');
 ($status, $out, $err) = $usher->ctl('verify', '--settle', 0);
 is($status, 1, 'breaches: exit status 1');
 like($out, qr/^BREACH +balance +[^\n]*: 4 breaches\n +user $buyer: balance 801, ledger entries 800\n/m, 'named and counted');
-like($out, qr/^20 invariants: 19 hold, 1 broken, 0 not checked;/m, 'summed up');
+like($out, qr/^21 invariants: 20 hold, 1 broken, 0 not checked;/m, 'summed up');
 mend_database();
 
 sql(q{INSERT INTO idempotency_key SELECT g, 'k', '', NULL, NULL, 1000000 + g, now() FROM generate_series(1001, 1020) g});
@@ -387,7 +409,7 @@ is($status, 1, 'without Redis a breach in PostgreSQL still is one');
 mend_database();
 ($status, $out, $err) = $usher->ctl('verify');
 is($status, 69, 'without Redis it cannot be told');
-like($out, qr/12 hold, 0 broken, 8 not checked/, 'the rest is');
+like($out, qr/13 hold, 0 broken, 8 not checked/, 'the rest is');
 like($err, qr/could be checked: Redis does not answer/, 'the reason is said');
 $usher->{redis}->start;
 is(($usher->ctl('verify'))[0], 0, 'with Redis again');
