@@ -31,7 +31,7 @@ static const char usage[] = "usher-scheduler [OPTION]... promote [aligned]|expir
 /* How long the scheduler waits for Redis, at least. */
 enum { PATIENCE_MS = 2000 };
 
-enum { LAPSE_BATCH = 1000, HOLD_BATCH = 500, HISTORY_BATCH = 1000, KEY_BATCH = 1000 };
+enum { LAPSE_BATCH = 1000, HOLD_BATCH = 500, KEY_BATCH = 1000 };
 
 /* Ticks in a period; a run lasts RUN_TICKS of them and leaves the rest for the next one to start in. */
 enum { TICKS = 100, RUN_TICKS = 94 };

@@ -194,8 +194,8 @@ subtest 'expire works in batches and around others' => sub {
         WITH r AS (INSERT INTO reservation (user_id, schedule_id, status, total_price, reserved_at, expires_at)
                 SELECT 100000 + n, $1, 'held', 1000, usher_clock() - interval '10 min', usher_clock() - interval '5 min' + n * interval '1 ms'
                 FROM generate_series(1, 1210) n RETURNING *)
-            INSERT INTO reservation_ticket (reservation_id, schedule_id, reservation_status, seat_id, location, price)
-            SELECT r.id, $1, 'held', s.id, s.location, 1000 FROM r JOIN concert_seat s ON s.schedule_id = $1
+            INSERT INTO reservation_ticket (reservation_id, schedule_id, live, seat_id, location, price)
+            SELECT r.id, $1, true, s.id, s.location, 1000 FROM r JOIN concert_seat s ON s.schedule_id = $1
                 AND s.location = 'A' || (r.user_id - 100000)}, $big
     );
     my $left =

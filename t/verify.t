@@ -175,8 +175,14 @@ $usher->psql(q{
 my @tables = qw(users asset reservation reservation_ticket payment ledger idempotency_key waiting_token);
 $usher->psql(join ';', map {"CREATE TABLE kept.$_ AS TABLE public.$_"} @tables);
 
+# The columns that are not computed.
+my %columns = map {
+    $_ => $usher->psql(q{SELECT string_agg(attname, ', ') FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0
+        AND attgenerated = ''}, $_)
+} @tables;
+
 sub mend_database {
-    sql(map {"TRUNCATE $_; INSERT INTO $_ OVERRIDING SYSTEM VALUE TABLE kept.$_"} @tables);
+    sql(map {"TRUNCATE $_; INSERT INTO $_ ($columns{$_}) OVERRIDING SYSTEM VALUE SELECT $columns{$_} FROM kept.$_"} @tables);
 }
 
 # As the superuser, past all triggers and foreign keys.
@@ -205,34 +211,39 @@ my $tomorrow = q{now() + interval '1 day'};
 breaks('a seat held twice', { 'one-live-ticket' => 1 }, sub {
     sql(qq{WITH r AS (INSERT INTO reservation (user_id, schedule_id, status, total_price, reserved_at, expires_at)
                VALUES ($fickle, $schedule, 'held', 100, now(), $tomorrow) RETURNING id)
-           INSERT INTO reservation_ticket (reservation_id, schedule_id, reservation_status, seat_id, location, price)
-           SELECT id, $schedule, 'held', $seats[3], 'A4', 100 FROM r});
+           INSERT INTO reservation_ticket (reservation_id, schedule_id, live, seat_id, location, price)
+           SELECT id, $schedule, true, $seats[3], 'A4', 100 FROM r});
 });
 breaks('tickets that did not follow', { 'ticket-state' => 2 },
-    sub { sql("UPDATE reservation_ticket SET reservation_status = 'cancelled' WHERE reservation_id = $held") });
+    sub { sql("UPDATE reservation_ticket SET live = false WHERE reservation_id = $held") });
 breaks('a ticket of another schedule\'s seat', { 'ticket-state' => 1 },
     sub { sql("UPDATE reservation_ticket SET seat_id = $other_seats[0] WHERE reservation_id = $cancelled") });
 breaks('a ticket of no reservation', { 'ticket-state' => 1 }, sub {
-    sql(qq{INSERT INTO reservation_ticket (reservation_id, schedule_id, reservation_status, seat_id, location, price)
-           VALUES (999999, $schedule, 'expired', $seats[9], 'A10', 100)});
+    sql(qq{INSERT INTO reservation_ticket (reservation_id, schedule_id, live, seat_id, location, price)
+           VALUES (999999, $schedule, false, $seats[9], 'A10', 100)});
 });
 breaks('completed, but not paid', { 'reservation-state' => 1 },
     sub { sql("UPDATE reservation SET completed_at = now() WHERE id = $cancelled") });
 breaks('paid after its deadline', { 'reservation-state' => 1 },
-    sub { sql("UPDATE reservation SET completed_at = expires_at + interval '1s' WHERE id = $sold") });
+    sub {
+        sql("UPDATE reservation SET completed_at = expires_at + interval '1s' WHERE id = $sold",
+            "UPDATE payment SET paid_at = (SELECT completed_at FROM reservation WHERE id = $sold) WHERE reservation_id = $sold");
+    });
 breaks('a reservation of nobody', { 'reservation-state' => 1 }, sub { sql("DELETE FROM users WHERE user_id = $holder") });
 breaks('a wrong total', { 'reservation-total' => 1 }, sub { sql("UPDATE reservation SET total_price = 201 WHERE id = $held") });
 breaks('a reservation without tickets', { 'reservation-total' => 1 },
     sub { sql("DELETE FROM reservation_ticket WHERE reservation_id = $cancelled") });
 
 breaks('paid without a payment', { payment => 1 }, sub {
-    sql("UPDATE reservation SET status = 'paid', completed_at = reserved_at WHERE id = $held",
-        "UPDATE reservation_ticket SET reservation_status = 'paid' WHERE reservation_id = $held");
+    sql("UPDATE reservation SET status = 'paid', completed_at = reserved_at WHERE id = $held");
 });
+breaks('paid at another time', { payment => 1 },
+    sub { sql("UPDATE payment SET paid_at = paid_at + interval '1 us' WHERE reservation_id = $sold") });
 breaks('paid by somebody else', { payment => 2 },
     sub { sql("UPDATE reservation SET user_id = $holder WHERE id IN ($sold, $second_sold)") });
 breaks('paid twice', { payment => 1 }, sub {
-    sql(qq{WITH p AS (INSERT INTO payment (reservation_id, user_id, price, paid_at) VALUES ($sold, $buyer, 200, now()) RETURNING id)
+    sql(qq{WITH p AS (INSERT INTO payment (reservation_id, user_id, price, paid_at)
+               SELECT id, $buyer, 200, completed_at FROM reservation WHERE id = $sold RETURNING id)
            INSERT INTO ledger (user_id, kind, debit, credit, amount, balance, payment_id, created_at)
            SELECT $buyer, 'payment', $buyer, -1, 200, 600, id, now() FROM p},
         "UPDATE asset SET balance = 600 WHERE user_id = $buyer");
@@ -245,8 +256,8 @@ breaks('a debt, and a doorman who was not told', { 'balance-not-negative' => 1, 
     sql('INSERT INTO users VALUES (900)', 'INSERT INTO asset (user_id, balance) VALUES (900, -100)',
         qq{WITH r AS (INSERT INTO reservation (user_id, schedule_id, status, total_price, reserved_at, expires_at, completed_at)
                       VALUES (900, $other, 'paid', 100, now(), $tomorrow, now()) RETURNING id),
-                t AS (INSERT INTO reservation_ticket (reservation_id, schedule_id, reservation_status, seat_id, location, price)
-                      SELECT id, $other, 'paid', $other_seats[0], 'A1', 100 FROM r),
+                t AS (INSERT INTO reservation_ticket (reservation_id, schedule_id, live, seat_id, location, price)
+                      SELECT id, $other, true, $other_seats[0], 'A1', 100 FROM r),
                 p AS (INSERT INTO payment (reservation_id, user_id, price, paid_at) SELECT id, 900, 100, now() FROM r RETURNING id)
            INSERT INTO ledger (user_id, kind, debit, credit, amount, balance, payment_id, created_at)
            SELECT 900, 'payment', 900, -1, 100, -100, id, now() FROM p});

@@ -10,9 +10,10 @@ Usage: ./dev bench [ROW ...]     usher beside its floor: queue poll issue concer
                                  and seats50 keyed booking; all when none is named
        ./dev bench cache         a page of concerts without cache, with it, and by cursor
        ./dev bench locks         seat holds and charges under four ways of locking
+       ./dev bench workers [ROW ...]  1 to 4 workers for each processor: poll concerts hold payment, unless rows are named
        ./dev bench million       a million people in the line: joining, memory, poll, promotion, rebuilding
 
-The table also goes to build/dev/bench.json. BENCH_SECONDS=5 and BENCH_RUNS=3 are the defaults. Nothing else should be busy.
+The table also goes to build/dev/bench.json, where rows of earlier benches stay until they are measured again. BENCH_SECONDS=5 and BENCH_RUNS=3 are the defaults. Nothing else should be busy.
 HELP
 }
 
@@ -38,8 +39,9 @@ verb_bench() {
     build_make t/bench/floor t/bench/passes t/bench/locks >>"$BUILD/release.log" 2>&1 || build_failed
     bench_stack
     case ${1-} in
-    cache | locks | million) bench_run "$1.pl" ;;
-    *) bench_run rows.pl "$@" ;;
+    cache | locks | million) bench_run "$1" ;;
+    workers) bench_run "$@" ;;
+    *) bench_run rows "$@" ;;
     esac
     bench_status=$?
     bench_keep
@@ -106,9 +108,19 @@ bench_floor() {
     curl -s -o "$RUN/work/line" "http://127.0.0.1:$BENCH_PORT/v1/queue" || fail "usher does not answer"
     sed -i '$d' "$RUN/nginx.conf"
     bench_floor_server >>"$RUN/nginx.conf"
+    bench_old=$(cat "/proc/$(bench_pid nginx)/task/$(bench_pid nginx)/children")
     kill -HUP "$(bench_pid nginx)"
     await nginx nginx curl -sf -o /dev/null "http://127.0.0.1:$BENCH_FLOOR_PORT/v1/queue"
+    # Its old workers would break connections that they had accepted when they end.
+    await nginx nginx bench_gone "$bench_old"
     say "done"
+}
+
+# bench_gone 'PID ...': none of these processes is there any more.
+bench_gone() {
+    for bench_gone_pid in $1; do
+        [ ! -d "/proc/$bench_gone_pid" ] || return 1
+    done
 }
 
 # Everything that the API's server has, with its locations' settings, and the floor behind it.
@@ -142,7 +154,7 @@ bench_run() {
     shift
     BENCH_RUN=$RUN BENCH_HERE=$SRC/t/bench BENCH_BUILD=$BUILD/release BENCH_PIDS=$RUN/pids \
         BENCH_URL=http://127.0.0.1:$BENCH_PORT BENCH_FLOOR_URL=http://127.0.0.1:$BENCH_FLOOR_PORT \
-        BENCH_WORKERS=$BENCH_WORKERS BENCH_SERVER_PID=$(bench_pid usher-server) perl "t/bench/$bench_program" "$@" 9>&-
+        BENCH_KEPT=$BUILD/dev/bench.json BENCH_WORKERS=$BENCH_WORKERS BENCH_SERVER_PID=$(bench_pid usher-server) perl "t/bench/$bench_program.pl" "$@" 9>&-
 }
 
 # The results go to build/dev, which may be the running demo's folder; it is marked as `run` marks it.

@@ -13,7 +13,7 @@
     " FROM reservation, (SELECT usher_clock() AS now) AS c "
 
 #define TICKET_IS_LIVE                                                                                                   \
-    "t.reservation_status IN ('held', 'paid') AND (r.status = 'paid' OR r.expires_at > c.now)"
+    "t.live AND (r.status = 'paid' OR r.expires_at > c.now)"
 
 /*      symbol         twice  text */
 #define STATEMENT_TABLE(ROW)                                                                                             \
@@ -28,15 +28,16 @@
     ROW(CONCERTS_AFTER, true,                                                                                            \
         "SELECT id, name, description FROM concert WHERE id > $1 ORDER BY id LIMIT $2")                                  \
     ROW(CONCERT, true, "SELECT id, name, description FROM concert WHERE id = $1")                                        \
-    /* concert, all -> concert id, then null or the schedule. A paid ticket is live by itself; only a held one's         \
-     * reservation is looked at, by its id: a join would go over all reservations there are */                           \
+    /* concert, all -> concert id, then null or the schedule. All live tickets are counted by themselves, less those of  \
+     * holds that are over and not tidied up, of which there are few: no join with the reservations of everybody */      \
     ROW(SCHEDULES, true,                                                                                                 \
         "SELECT k.id, s.id, s.place, usher_us(s.concert_at), usher_us(s.reservation_opens_at),"                          \
         " usher_us(s.reservation_closes_at),"                                                                            \
         " (SELECT count(*) FROM concert_seat e WHERE e.schedule_id = s.id),"                                             \
-        " (SELECT count(*) FROM reservation_ticket t WHERE t.schedule_id = s.id"                                         \
-        "  AND t.reservation_status IN ('held', 'paid') AND (t.reservation_status = 'paid'"                              \
-        "   OR (SELECT r.expires_at > c.now FROM reservation r WHERE r.id = t.reservation_id)))"                         \
+        " (SELECT count(*) FROM reservation_ticket t WHERE t.schedule_id = s.id AND t.live)"                             \
+        " - (SELECT coalesce(sum((SELECT count(*) FROM reservation_ticket t"                                             \
+        "      WHERE t.reservation_id = r.id AND t.schedule_id = r.schedule_id)), 0)::bigint"                            \
+        "    FROM reservation r WHERE r.status = 'held' AND r.expires_at <= c.now AND r.schedule_id = s.id)"             \
         " FROM concert k CROSS JOIN (SELECT usher_clock() AS now) AS c"                                                  \
         " LEFT JOIN concert_schedule s ON s.concert_id = k.id"                                                           \
         "  AND ($2::boolean OR s.reservation_opens_at <= c.now AND c.now < s.reservation_closes_at)"                     \
@@ -92,12 +93,14 @@
     ROW(LINE_AFTER, true,                                                                                                \
         "SELECT id, user_id, status, usher_us(issued_at) / 1000, coalesce(usher_us(activated_at) / 1000, 0)"             \
         " FROM waiting_token WHERE status IN ('waiting', 'active') AND id > $1 ORDER BY id LIMIT $2")                    \
-    /* -> the same columns of whose time in the line ended in the last minute */                                         \
+    /* -> the same columns of whose time in the line ended in the last minute that the history has seen */                \
     ROW(LINE_ENDED, true,                                                                                                \
-        "SELECT id, user_id, 'over', 0, 0 FROM waiting_token WHERE deleted_at > usher_clock() - interval '1 minute'")    \
-    /* -> the highest ticket, the highest admitted one */                                                                \
-    ROW(LINE_HIGHEST, true,                                                                                              \
-        "SELECT coalesce(max(id), 0), coalesce(max(id) FILTER (WHERE activated_at IS NOT NULL), 0) FROM waiting_token")  \
+        "SELECT id, user_id, 'over', 0, 0 FROM waiting_token"                                                            \
+        " WHERE deleted_at > (SELECT max(deleted_at) FROM waiting_token) - interval '1 minute'")                         \
+    /* gap -> the number from which on a restored line goes on, the highest admitted one, 1 if it is paused */           \
+    ROW(RESUME_LINE, true, "SELECT * FROM usher_resume_line($1)")                                                        \
+    /* paused */                                                                                                         \
+    ROW(PAUSE_LINE, true, "SELECT usher_pause_line($1)")                                                                 \
                                                                                                                          \
     /* lock's number -> whether this transaction has it now */                                                           \
     ROW(TRY_LOCK, false, "SELECT pg_try_advisory_xact_lock(1970496882, $1)")

@@ -7,7 +7,8 @@ use v5.36;
 use Exporter 'import';
 use POSIX ();
 
-our @EXPORT = qw(%at capture sql redis lua wrk write_work passes median say_now cpu_begin cpu_end json fetch fail write_file);
+our @EXPORT = qw(%at capture sql redis lua wrk write_work passes median say_now cpu_begin cpu_end json fetch fail write_file
+    scheduler redis_is_quiet nginx_errors shorten_logs configure processors first_line);
 
 our %at = (
     run     => $ENV{BENCH_RUN},
@@ -63,6 +64,63 @@ sub write_file ($path, $text) {
     close $file or fail("$path: $!");
 }
 
+# A run of usher-scheduler, as its timer would start it.
+sub scheduler (@words) {
+    my @command = ("$at{build}/usher-scheduler", '-c', "$at{run}/usher.conf", @words);
+    my $pid = fork // fail("fork: $!");
+    if ($pid == 0) {
+        open STDERR, '>>', "$at{run}/logs/scheduler.log";
+        exec @command or POSIX::_exit(127);
+    }
+    waitpid $pid, 0;
+    fail("usher-scheduler @words failed; see $at{run}/logs/scheduler.log") if $?;
+}
+
+# Takes settings into force: KEY => VALUE; the workers are exchanged without a gap.
+sub configure (%settings) {
+    open my $file, '<', "$at{run}/usher.conf" or fail("usher.conf: $!");
+    my @lines = grep { !(/^(\w+) *=/ && exists $settings{$1}) } <$file>;
+    write_file("$at{run}/usher.conf", join '', @lines, map {"$_ = $settings{$_}\n"} sort keys %settings);
+    kill 'HUP', $ENV{BENCH_SERVER_PID} or fail('usher-server has gone');
+}
+
+# ---- what must not disturb, and what must not happen
+
+# Redis rewrites its log in the background after states were made; not during a run.
+sub redis_is_quiet () {
+    for (1 .. 600) {
+        return if redis('INFO', 'persistence') !~ /^aof_rewrite_(?:in_progress|scheduled):1/m;
+        select undef, undef, undef, 0.1;
+    }
+    fail('Redis is still rewriting its log after a minute');
+}
+
+my $read_so_far = 0;
+
+# What nginx has complained of since the last call: answers of another length than they say, refused connections.
+sub nginx_errors () {
+    open my $file, '<', "$at{run}/logs/nginx.log" or fail("nginx.log: $!");
+    $read_so_far = 0 if -s $file < $read_so_far;
+    seek $file, $read_so_far, 0;
+    my @lines = <$file>;
+    $read_so_far = tell $file;
+    chomp @lines;
+    return grep {/\[(?:warn|error|crit|alert|emerg)\]/} @lines;
+}
+
+# A line for each request fills the disk: logs begin anew with each row. The servers append to them.
+sub shorten_logs () {
+    for my $path (grep { -s $_ > 1 << 20 } glob "$at{run}/logs/*.log") {
+        truncate $path, 0 or fail("$path: $!");
+    }
+}
+
+sub first_line ($path) {
+    open my $file, '<', $path or fail("$path: $!");
+    chomp(my $line = <$file>);
+    return $line;
+}
+
 # Users 1 to COUNT with JWT and queue token: references to [user, jwt, token].
 my @passes;
 sub passes ($count) {
@@ -98,6 +156,11 @@ sub processes () {
         $all{$pid} = [$f[1], ($f[11] + $f[12]) * $tick, ($f[13] + $f[14]) * $tick];
     }
     return \%all;
+}
+
+sub processors () {
+    open my $file, '<', '/proc/stat' or return 1;
+    return scalar grep {/^cpu\d/} <$file>;
 }
 
 sub machine () {
@@ -185,7 +248,7 @@ sub json ($value) {
     }
     return '[' . join(',', map { json($_) } @$value) . ']' if ref $value eq 'ARRAY';
     return 'null' if !defined $value;
-    return $$value ? 'true' : 'false' if ref $value eq 'SCALAR';
+    return $value ? 'true' : 'false' if ref $value eq 'JSON::PP::Boolean';
     return $value if $value =~ /\A-?(?:0|[1-9]\d*)(?:\.\d+)?\z/;
     return '"' . $value =~ s/(["\\])/\\$1/gr =~ s/[\x00-\x1f]/ /gr . '"';
 }

@@ -41,15 +41,6 @@ sub cursor_path () {
     return $path;
 }
 
-# Takes the configuration into force; the workers are exchanged without a gap.
-sub configure (%settings) {
-    open my $file, '<', "$at{run}/usher.conf" or fail("usher.conf: $!");
-    my @lines = grep { !/^concert_cache/ } <$file>;
-    write_file("$at{run}/usher.conf", join '', @lines, map {"$_ = $settings{$_}\n"} sort keys %settings);
-    kill 'HUP', $ENV{BENCH_SERVER_PID} or fail('usher-server has gone');
-    sleep 2;
-}
-
 sub activate () {
     lua(<<'LUA', 1, 1, ['q:{main}:tokens', 'q:{main}:active']);
 local at = redis.call('TIME')[1]
@@ -82,6 +73,7 @@ my @results;
 for my $case (@cases) {
     my ($name, $what, $by_cursor, $path, %settings) = @$case;
     configure(%settings);
+    sleep 2;
     $path = cursor_path() if $by_cursor;
     my $seconds = median(map { hundred($path) } 1 .. $at{runs});
     my @runs = sort { $a->{per_s} <=> $b->{per_s} }

@@ -9,6 +9,7 @@
 #include <libpq-fe.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,7 +50,7 @@ struct floor {
     const char *folder; /* of the bodies */
     struct body bodies[BODIES];
     long long numbers[NUMBERS];
-    char out[4096];
+    char head[512];
 };
 
 static void fail(const char *what, const char *why)
@@ -58,25 +59,47 @@ static void fail(const char *what, const char *why)
     exit(1);
 }
 
-/* ---- answers ---- */
+/* ---- answers: as long as usher's own, whose length rows.pl compares ---- */
 
+#define JSON(status) "Status: " status "\r\nContent-Type: application/json\r\nCache-Control: private, no-store\r\n"
+#define WHEN         "2026-01-01T00:00:00.000Z"
+
+/* Header lines but Content-Length, which is known when the body is. */
+static void head(struct floor *floor, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void answer(struct floor *floor, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-static void answer(struct floor *floor, const char *format, ...)
+static void head(struct floor *floor, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    int length = vsnprintf(floor->out, sizeof floor->out, format, args);
+    vsnprintf(floor->head, sizeof floor->head, format, args);
     va_end(args);
-    FCGX_PutStr(floor->out, length, floor->request.out);
 }
 
-#define JSON(status) "Status: " status "\r\nContent-Type: application/json\r\nCache-Control: private, no-store\r\n"
+static void send_body(struct floor *floor, const char *body, int length)
+{
+    char last[40];
+    int last_length = snprintf(last, sizeof last, "Content-Length: %d\r\n\r\n", length);
+    FCGX_PutS(floor->head, floor->request.out);
+    FCGX_PutStr(last, last_length, floor->request.out);
+    FCGX_PutStr(body, length, floor->request.out);
+}
+
+static void answer(struct floor *floor, const char *format, ...)
+{
+    char body[2048];
+    va_list args;
+    va_start(args, format);
+    int length = vsnprintf(body, sizeof body, format, args);
+    va_end(args);
+    send_body(floor, body, length);
+}
 
 static void broken(struct floor *floor, const char *why)
 {
     fprintf(stderr, "floor: %s\n", why);
-    answer(floor, "Status: 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n");
+    head(floor, "Status: 500 Internal Server Error\r\n");
+    send_body(floor, "", 0);
 }
 
 /* ---- round trips ---- */
@@ -135,6 +158,15 @@ static long long run_sql(struct floor *floor, const char *name, int count, const
 
 /* ---- operations ---- */
 
+static void put_place(struct floor *floor, long long ticket, long long position)
+{
+    answer(floor,
+           "{\"token\":\"0123456789012345678901\",\"status\":\"waiting\",\"ticket\":%lld,\"position\":%lld,"
+           "\"estimated_wait_seconds\":%lld,\"poll_after_seconds\":60,\"issued_at\":\"" WHEN
+           "\",\"active_until\":null}",
+           ticket, position, position / 10);
+}
+
 static void poll_place(struct floor *floor)
 {
     char user[24];
@@ -146,13 +178,8 @@ static void poll_place(struct floor *floor)
         broken(floor, "not in the line");
         return;
     }
-    answer(floor,
-           JSON("200 OK") "Retry-After: 60\r\nContent-Length: 218\r\n\r\n"
-                          "{\"token\":\"0123456789012345678901\",\"status\":\"waiting\",\"ticket\":%06lld,\"position\":"
-                          "%06lld,"
-                          "\"estimated_wait_seconds\":123456,\"poll_after_seconds\":60,"
-                          "\"issued_at\":\"2026-01-01T00:00:00.000000Z\",\"active_until\":null}            \n",
-           floor->numbers[0], rank);
+    head(floor, JSON("200 OK") "Retry-After: 60\r\n");
+    put_place(floor, floor->numbers[0], rank);
 }
 
 static void issue(struct floor *floor)
@@ -174,18 +201,14 @@ static void issue(struct floor *floor)
         broken(floor, "no ticket");
         return;
     }
-    answer(floor,
-           JSON("201 Created") "Location: /v1/queue/tokens/me\r\nRetry-After: 60\r\nContent-Length: 218\r\n\r\n"
-                               "{\"token\":\"0123456789012345678901\",\"status\":\"waiting\",\"ticket\":%06lld,"
-                               "\"position\":%06lld,\"estimated_wait_seconds\":123456,\"poll_after_seconds\":60,"
-                               "\"issued_at\":\"2026-01-01T00:00:00.000000Z\",\"active_until\":null}            \n",
-           ticket, waiting);
+    head(floor, JSON("201 Created") "Location: /v1/queue/tokens/me\r\nRetry-After: 60\r\n");
+    put_place(floor, ticket, waiting);
 }
 
-static void send_body(struct floor *floor, const char *body, int length)
+static void send_read(struct floor *floor, const char *body, int length)
 {
-    answer(floor, JSON("200 OK") "Content-Length: %d\r\n\r\n", length);
-    FCGX_PutStr(body, length, floor->request.out);
+    head(floor, JSON("200 OK"));
+    send_body(floor, body, length);
 }
 
 /* The check and the page in one pipeline. */
@@ -197,7 +220,7 @@ static void page(struct floor *floor)
     if (score->type != REDIS_REPLY_STRING || body->type != REDIS_REPLY_STRING)
         broken(floor, "not admitted, or no page");
     else
-        send_body(floor, body->str, (int)body->len);
+        send_read(floor, body->str, (int)body->len);
     freeReplyObject(score);
     freeReplyObject(body);
 }
@@ -238,7 +261,7 @@ static void seats(struct floor *floor)
     if (!score || score->type != REDIS_REPLY_STRING)
         broken(floor, "not admitted");
     else
-        send_body(floor, body->text, body->length);
+        send_read(floor, body->text, body->length);
     freeReplyObject(score);
 }
 
@@ -259,12 +282,12 @@ static void refused(struct floor *floor)
         broken(floor, "not admitted, or the seat was free");
         return;
     }
+    head(floor,
+         "Status: 409 Conflict\r\nContent-Type: application/problem+json\r\nCache-Control: private, no-store\r\n");
     answer(floor,
-           "Status: 409 Conflict\r\nContent-Type: application/problem+json\r\nCache-Control: private, no-store\r\n"
-           "Content-Length: 251\r\n\r\n"
-           "{\"type\":\"/problems/seat-unavailable\",\"title\":\"The seat is taken\",\"status\":409,"
-           "\"detail\":\"At least one of the seats is held or sold. Choose others.\",\"code\":\"seat-unavailable\","
-           "\"trace_id\":\"01234567890123456789012345678901\",\"conflicting_seat_ids\":[%08lld]}\n",
+           "{\"type\":\"/problems/seat-unavailable\",\"title\":\"A seat is already taken\",\"status\":409,"
+           "\"detail\":\"A seat is already taken.\",\"code\":\"seat-unavailable\","
+           "\"trace_id\":\"01234567890123456789012345678901\",\"conflicting_seat_ids\":[%lld]}",
            floor->numbers[2]);
 }
 
@@ -275,16 +298,12 @@ static void hold(struct floor *floor)
         broken(floor, "no hold");
         return;
     }
+    head(floor, JSON("201 Created") "Location: /v1/reservations/%lld\r\n", id);
     answer(floor,
-           JSON("201 Created") "Location: /v1/reservations/%08lld\r\nContent-Length: 305\r\n\r\n"
-                               "{\"id\":%08lld,\"schedule_id\":%08lld,\"status\":\"held\",\"total_price\":50000,"
-                               "\"currency\":\"KRW\","
-                               "\"reserved_at\":\"2026-01-01T00:00:00.000000Z\",\"expires_at\":\"2026-01-01T00:05:00."
-                               "000000Z\","
-                               "\"expires_in_seconds\":300,\"completed_at\":null,"
-                               "\"tickets\":[{\"id\":%08lld,\"seat_id\":%08lld,\"location\":\"A-1234\",\"price\":50000}"
-                               "]}  \n",
-           id, id, floor->numbers[1], id, floor->numbers[2]);
+           "{\"id\":%lld,\"schedule_id\":%lld,\"status\":\"held\",\"total_price\":50000,\"currency\":\"KRW\","
+           "\"reserved_at\":\"" WHEN "\",\"expires_at\":\"" WHEN "\",\"expires_in_seconds\":300,\"completed_at\":null,"
+           "\"tickets\":[{\"id\":%lld,\"seat_id\":%lld,\"location\":\"A-123\",\"price\":50000}]}",
+           id, floor->numbers[1], id, floor->numbers[2]);
 }
 
 static void pay(struct floor *floor)
@@ -298,11 +317,11 @@ static void pay(struct floor *floor)
         broken(floor, "no payment");
         return;
     }
+    head(floor, JSON("201 Created") "Location: /v1/payments/%lld\r\n", floor->numbers[1]);
     answer(floor,
-           JSON("201 Created") "Location: /v1/payments/12345678\r\nContent-Length: 129\r\n\r\n"
-                               "{\"id\":12345678,\"reservation_id\":%08lld,\"price\":50000,\"currency\":\"KRW\","
-                               "\"balance\":%010lld,\"paid_at\":\"2026-01-01T00:00:00.000000Z\"}  \n",
-           floor->numbers[1], balance);
+           "{\"id\":%lld,\"reservation_id\":%lld,\"price\":50000,\"currency\":\"KRW\",\"balance\":%lld,"
+           "\"paid_at\":\"" WHEN "\"}",
+           floor->numbers[1], floor->numbers[1], balance);
 }
 
 static void charge(struct floor *floor)
@@ -313,11 +332,9 @@ static void charge(struct floor *floor)
         broken(floor, "no charge");
         return;
     }
-    answer(floor,
-           JSON("201 Created") "Content-Length: 104\r\n\r\n"
-                               "{\"id\":12345678,\"amount\":100,\"balance\":%010lld,\"currency\":\"KRW\","
-                               "\"charged_at\":\"2026-01-01T00:00:00.000000Z\"} \n",
-           balance);
+    head(floor, JSON("201 Created"));
+    answer(floor, "{\"id\":%lld,\"amount\":100,\"balance\":%lld,\"currency\":\"KRW\",\"charged_at\":\"" WHEN "\"}",
+           floor->numbers[0], balance);
 }
 
 static const struct operation {
@@ -335,9 +352,7 @@ static void handle(struct floor *floor)
     static const char prefix[] = "/floor/";
     char body[16385];
     const char *uri = FCGX_GetParam("REQUEST_URI", floor->request.envp);
-    const char *length = FCGX_GetParam("CONTENT_LENGTH", floor->request.envp);
-    if (length && *length)
-        FCGX_GetStr(body, sizeof body - 1, floor->request.in);
+    FCGX_GetStr(body, sizeof body, floor->request.in); /* all, and that it is all: see finish() */
     if (!uri || strncmp(uri, prefix, sizeof prefix - 1) != 0) {
         broken(floor, "not a floor's address");
         return;
@@ -354,6 +369,20 @@ static void handle(struct floor *floor)
         }
     }
     broken(floor, "no such operation");
+}
+
+/* As usher-server (src/server/fastcgi.c): what libfcgi would do besides, shutting down, waiting for nginx and reading
+ * on, is for input that is unread. */
+static void finish(FCGX_Request *request)
+{
+    FCGX_FClose(request->err);
+    FCGX_FClose(request->out);
+    bool all_read = FCGX_HasSeenEOF(request->in) == EOF && request->ipcFd >= 0;
+    if (all_read) {
+        close(request->ipcFd);
+        request->ipcFd = -1;
+    }
+    FCGX_Free(request, !all_read);
 }
 
 static void load_script(struct floor *floor, const char *folder, struct script *script)
@@ -413,7 +442,7 @@ static void serve(int listener, const struct settings *settings)
         if (FCGX_Accept_r(&floor->request) != 0)
             continue;
         handle(floor);
-        FCGX_Finish_r(&floor->request);
+        finish(&floor->request);
     }
 }
 
@@ -435,36 +464,27 @@ static int open_listener(const char *path)
     return fd;
 }
 
+static bool read_settings(int argc, char **argv, struct settings *settings)
+{
+    for (int option; (option = getopt(argc, argv, "s:w:r:d:l:b:")) != -1;) {
+        if (option == 'w')
+            settings->workers = (int)strtol(optarg, NULL, 10);
+        else if (option == '?')
+            return false;
+        else
+            *(option == 's'   ? &settings->socket
+              : option == 'r' ? &settings->redis
+              : option == 'd' ? &settings->database
+              : option == 'l' ? &settings->scripts
+                              : &settings->folder) = optarg;
+    }
+    return settings->socket && settings->redis && settings->database && settings->scripts && settings->folder;
+}
+
 int main(int argc, char **argv)
 {
     struct settings settings = {.workers = 2};
-    for (int option; (option = getopt(argc, argv, "s:w:r:d:l:b:")) != -1;) {
-        switch (option) {
-        case 's':
-            settings.socket = optarg;
-            break;
-        case 'w':
-            settings.workers = (int)strtol(optarg, NULL, 10);
-            break;
-        case 'r':
-            settings.redis = optarg;
-            break;
-        case 'd':
-            settings.database = optarg;
-            break;
-        case 'l':
-            settings.scripts = optarg;
-            break;
-        case 'b':
-            settings.folder = optarg;
-            break;
-        default:
-            settings.socket = NULL;
-            optind = argc;
-            break;
-        }
-    }
-    if (!settings.socket || !settings.redis || !settings.database || !settings.scripts || !settings.folder) {
+    if (!read_settings(argc, argv, &settings)) {
         fputs(
             "Usage: floor -s SOCKET -w WORKERS -r REDIS-SOCKET -d DATABASE -l FOLDER-OF-SCRIPTS -b FOLDER-OF-BODIES\n",
             stderr);

@@ -34,9 +34,21 @@ sub write_people ($name, $first, $count) {
     close $_ or fail("$at{work}/$name: $!") for $from, @to;
 }
 
+# After an empty Redis: who comes first has the line restored, which has no history yet; others are asked to come again
+# meanwhile.
+sub first_joins ($bearer) {
+    for (1 .. 100) {
+        my ($status) = fetch("$at{url}/v1/queue/tokens", '-X', 'POST', '-H', "Authorization: Bearer $bearer");
+        return if $status =~ /^2/;
+        sleep 0.1;
+    }
+    fail('nobody can join');
+}
+
 # Everybody of FILE joins, as fast as it goes: (seconds, requests). wrk begins its file again at the end, which only tells
 # people the place they have; it is stopped when all have one.
 sub join_all ($name, $count) {
+    first_joins((split /\t/, first_line("$at{work}/$name.0"))[1]);
     my $begun = time;
     my @command = ('wrk', '-t2', '-c32', '-d3600s', '--timeout', '10s', '-s', "$at{here}/work.lua", $at{url}, '--',
         'POST', '/v1/queue/tokens', '-', 'u', 'once', "$at{work}/$name");
@@ -66,7 +78,7 @@ sub write_pollers ($name, $from, $count) {
         print {$socket} "POST /v1/queue/tokens HTTP/1.1\r\nHost: $host\r\nAuthorization: Bearer $jwt\r\nContent-Length: 0\r\n\r\n";
         my $length = 0;
         while (my $line = <$socket>) { $length = $1 if $line =~ /^content-length: (\d+)/i; last if $line eq "\r\n" }
-        read $socket, my $body, $length;
+        read $socket, my $body = q(), $length;
         my ($token) = $body =~ /"token":"([^"]+)"/ or fail("no token: $body");
         push @lines, "$user\t-\t$token";
         if (@lines % 5000 == 0) { close $socket; $socket = IO::Socket::INET->new(PeerAddr => $host) // fail('no connection') }
@@ -98,6 +110,7 @@ sub swap () { redis('SWAPDB', 0, 1) }
 
 # One run of polls: requests a second, CPU for each, and Redis' own time for each script.
 sub polls ($name) {
+    redis_is_quiet();
     redis('CONFIG', 'RESETSTAT');
     my $run = wrk($at{seconds}, $at{url}, 'work.lua', 'GET', '/v1/queue/tokens/me', '-', 't', 'again', "$at{work}/$name");
     fail("$run->{refused} polls refused, $run->{broken} broken") if $run->{refused} || $run->{broken};
@@ -113,6 +126,7 @@ my $promote;
 # SLICES slices from the front: microseconds for each.
 sub slices () {
     $promote //= redis('SCRIPT', 'LOAD', join '', map { slurp("$at{here}/../../src/store/lua/$_.lua") } qw(prelude promote));
+    redis_is_quiet();
     redis('CONFIG', 'RESETSTAT');
     for (1 .. $SLICES) {
         # The budget of five slices in a millisecond: each call finds it full.
@@ -145,8 +159,6 @@ sub side ($all, $which, $field = undef) { median(map { $field ? $_->{$field} : $
 
 # ---- the line's history, and the line from it
 
-sub scheduler (@words) { capture("$at{build}/usher-scheduler", '-c', "$at{run}/usher.conf", @words) }
-
 sub drain () {
     my $begun = time;
     scheduler('expire');
@@ -155,15 +167,25 @@ sub drain () {
     return time - $begun;
 }
 
-# Everything is lost; somebody asks for a place; until the line is whole.
+# Somebody far behind in the line, to notice with: a token that nobody has is refused without asking Redis.
+sub last_bearer () {
+    open my $people, '<', "$at{work}/many.0" or fail("$at{work}/many.0: $!");
+    my $last;
+    while (my $line = <$people>) { $last = $line }
+    return (split /\t/, $last)[1];
+}
+
+# Everything is lost; somebody who has a place asks for it; until the line is whole. nginx gives up on that request before the
+# line of a million is back, the worker does not.
 sub rebuild () {
     my $before = waiting();
-    my $begun  = time;
+    my $bearer = last_bearer();
     redis('FLUSHALL');
-    my $pid = fork // fail("fork: $!");
+    my $begun = time;
+    my $pid   = fork // fail("fork: $!");
     if ($pid == 0) {
-        capture('curl', '-sS', '-o', '/dev/null', '-H', 'Queue-Token: AAAAAAAAAAAAAAAAAAAAAA', "$at{url}/v1/queue/tokens/me");
-        POSIX::_exit(0);
+        exec 'curl', '-sS', '-o', '/dev/null', '-X', 'POST', '-H', "Authorization: Bearer $bearer", "$at{url}/v1/queue/tokens"
+            or POSIX::_exit(127);
     }
     sleep 0.05 while time < $begun + 600 && redis('HGET', 'q:{main}:admission', 'run') eq '';
     my $seconds = time - $begun;

@@ -1,286 +1,24 @@
-# rows.pl: usher beside its floor, row by row. Usage: rows.pl [NAME ...]; see Bench.pm for what it finds in the environment.
+# rows.pl: usher beside its floor, row by row. Usage: rows.pl [NAME ...]; see Bench.pm for what it finds in the environment,
+# and Rows.pm for the rows. BENCH_KEPT is the file of earlier results: rows that are not measured now stay in it.
 use v5.36;
 use FindBin;
 use lib $FindBin::Bin;
 use Bench;
-
-# Most work that a run can use up, for each second of it: enough for machines several times faster than two cores.
-my %most = (issue => 40000, hold => 12000, charge => 15000, booking => 8000);
-my $HALL   = 1000;                 # seats of a schedule
-my $SOLD   = 900001;               # a schedule all of whose seats are sold
-my $FREE   = 900002;               # one of 1,000 free seats
-my $CLUB   = 900003;               # one of 50
-my $FIRST_SCHEDULE = 1000000;      # of the halls in which seats are held
-my $FIRST_SEAT     = 10_000_000;
+use JSON::PP ();
+use Rows;
 
 sub sum (@values) { my $s = 0; $s += $_ for @values; return $s }
 
-# ---- states
-
-my $WAIT = <<'LUA';
-local at = redis.call('TIME')[1] .. '000'
-for user = ARGV[1], ARGV[2] do
-  local id = string.format('%d', user)
-  redis.call('HSET', KEYS[1], id, id .. ' ' .. at)
-  redis.call('ZADD', KEYS[2], id, id)
-end
-LUA
-my $ACTIVATE = <<'LUA';
-local at = redis.call('TIME')[1]
-for user = ARGV[1], ARGV[2] do
-  local id = string.format('%d', user)
-  redis.call('HSET', KEYS[1], id, id .. ' ' .. at .. '000 ' .. at .. '000 ' .. at .. '000')
-  redis.call('ZADD', KEYS[2], (at + 36000) .. '000', id)
-end
-LUA
-
-# An empty line. What `admission` says of the line's health stays.
-sub line_empty () {
-    redis('UNLINK', 'q:{main}:tokens', 'q:{main}:waiting', 'q:{main}:active', 'q:{main}:events');
-}
-
-sub line_of ($waiting, $active) {
-    line_empty();
-    lua($WAIT,     1, $waiting, ['q:{main}:tokens', 'q:{main}:waiting']) if $waiting;
-    lua($ACTIVATE, 1, $active,  ['q:{main}:tokens', 'q:{main}:active'])  if $active;
-}
-
-sub seats_forget () {
-    redis('EVAL', "for _, k in ipairs(redis.call('KEYS', '*:seats')) do redis.call('UNLINK', k) end", 0);
-}
-
-my $schedules_made = 0;
-
-# Halls for COUNT seats, on sale: seat FIRST_SEAT + i is in schedule FIRST_SCHEDULE + i / 1000.
-sub halls ($count) {
-    return if $count <= $schedules_made;
-    my $last = $count - 1;
-    sql("INSERT INTO concert_schedule (id, concert_id, place, concert_at, reservation_opens_at, reservation_closes_at)
-         SELECT $FIRST_SCHEDULE + n, 1, 'Bench hall', now() + interval '60 days', now() - interval '1 day', now() + interval '30 days'
-         FROM generate_series(0, $last / $HALL) AS n ON CONFLICT DO NOTHING;
-         INSERT INTO concert_seat (id, schedule_id, location, price)
-         SELECT $FIRST_SEAT + i, $FIRST_SCHEDULE + i / $HALL, 'A-' || (i % $HALL + 1), 50000 FROM generate_series(0, $last) AS i
-         ON CONFLICT DO NOTHING;
-         INSERT INTO floor.seat SELECT id, schedule_id, price FROM concert_seat WHERE id >= $FIRST_SEAT ON CONFLICT DO NOTHING;
-         ANALYZE concert_schedule, concert_seat, floor.seat");
-    $schedules_made = $count;
-}
-
-sub seat_of ($user)     { $FIRST_SEAT + $user - 1 }
-sub schedule_of ($user) { $FIRST_SCHEDULE + int(($user - 1) / $HALL) }
-
-# Nothing sold, nothing held, COUNT users with BALANCE each; with $held each has a reservation of the user's number.
-sub books ($count, $balance, $held) {
-    halls($count);
-    my $sql = "BEGIN;
-        ALTER TABLE ledger DISABLE TRIGGER append_only;
-        TRUNCATE reservation, reservation_ticket, payment, ledger, idempotency_key, asset, users RESTART IDENTITY;
-        ALTER TABLE ledger ENABLE TRIGGER append_only;
-        INSERT INTO users SELECT u FROM generate_series(1, $count) AS u;
-        INSERT INTO asset (user_id, balance) SELECT u, $balance FROM generate_series(1, $count) AS u;
-        TRUNCATE floor.asset, floor.reservation, floor.reservation_ticket, floor.payment RESTART IDENTITY;
-        INSERT INTO floor.asset SELECT u, $balance FROM generate_series(1, $count) AS u;";
-    $sql .= "INSERT INTO reservation (id, user_id, schedule_id, status, total_price, reserved_at, expires_at)
-            OVERRIDING SYSTEM VALUE
-            SELECT u, u, $FIRST_SCHEDULE + (u - 1) / $HALL, 'held', 50000, now(), now() + interval '1 hour'
-            FROM generate_series(1, $count) AS u;
-        INSERT INTO reservation_ticket (reservation_id, schedule_id, reservation_status, seat_id, location, price)
-            SELECT u, $FIRST_SCHEDULE + (u - 1) / $HALL, 'held', $FIRST_SEAT + u - 1, 'A-1', 50000
-            FROM generate_series(1, $count) AS u;
-        INSERT INTO floor.reservation SELECT id, user_id, 'held', total_price, reserved_at, expires_at FROM reservation;
-        INSERT INTO floor.reservation_ticket (reservation_id, seat_id, price) SELECT id, $FIRST_SEAT + id - 1, 50000 FROM reservation;"
-        if $held;
-    sql($sql . 'COMMIT');
-    # What is empty is not analysed: as in a new season, the planner has not seen it yet.
-    sql('ANALYZE users, asset, floor.asset' . ($held ? ', reservation, reservation_ticket, floor.reservation' : ''));
-    sql('CHECKPOINT');
-    seats_forget();
-}
-
-# The sold hall, the free hall and the club of 50, which the reading rows look at.
-sub show_halls () {
-    sql("INSERT INTO concert_schedule (id, concert_id, place, concert_at, reservation_opens_at, reservation_closes_at)
-         SELECT n, 1, 'Bench hall', now() + interval '60 days', now() - interval '1 day', now() + interval '30 days'
-         FROM generate_series($SOLD, $CLUB) AS n ON CONFLICT DO NOTHING;
-         INSERT INTO concert_seat (id, schedule_id, location, price)
-         SELECT s * 10 + i, s, chr(65 + i / 50) || '-' || (i % 50 + 1), 50000
-         FROM generate_series($SOLD, $CLUB) AS s, generate_series(0, 999) AS i WHERE s <> $CLUB OR i < 50 ON CONFLICT DO NOTHING");
-}
-
-sub sold_out () {
-    my $script = "for i = ARGV[1], ARGV[2] do local id = string.format('%d', i)
-        redis.call('HSET', KEYS[1], id, '0 1'); redis.call('HSET', KEYS[2], id, '1') end";
-    lua($script, $SOLD * 10, $SOLD * 10 + 999, ["s:{main}:$SOLD:seats", "floor:$SOLD:seats"]);
-}
-
-# ---- work
-
-sub people ($count, $fields = undef) {
-    my $user = 0;
-    return map { $user++; $fields ? "$_\t" . join("\t", $fields->($user)) : $_ } passes($count);
-}
-
-sub work_count ($kind) { int($most{$kind} * $at{seconds}) + 1000 }
-
-# ---- rows
-#
-# goal: the least share of the floor. per_s: at least so many, where peers' figures hold. expect: what answers must be.
-# usher, floor: what wrk sends, [script, arguments...]; prepare: before each run; effects: how many rows a run has left.
-my @rows = (
-    {   name => 'queue', what => 'GET /v1/queue (cached line state)', goal => 0.55,
-        usher => ['work.lua', 'GET', '/v1/queue', '-', '-', 'again', '-'],
-        floor => ['work.lua', 'GET', '/v1/queue', '-', '-', 'again', '-'],
-    },
-    {   name => 'poll', what => 'own token poll, 100,000 waiting', goal => 0.85, per_s => 20000,
-        begin => sub { line_of(100000, 0); shuffled_work('poll', people(100000)) },
-        usher => ['work.lua', 'GET', '/v1/queue/tokens/me', '-', 't', 'again', "$at{work}/poll"],
-        floor => ['work.lua', 'GET', '/floor/poll/$1', '-', 't', 'again', "$at{work}/poll"],
-    },
-    {   name => 'issue', what => 'token issue', goal => 0.80, per_s => 14000,
-        begin   => sub { write_work('issue', people(work_count('issue'))) },
-        prepare => sub { line_empty(); redis('SET', 'q:{main}:seq', 0) },
-        effects => sub { redis('ZCARD', 'q:{main}:waiting') },
-        usher   => ['work.lua', 'POST', '/v1/queue/tokens', '-', 'u', 'once', "$at{work}/issue"],
-        floor   => ['work.lua', 'POST', '/floor/issue/$1', '-', 'u', 'once', "$at{work}/issue"],
-    },
-    {   name => 'concerts', what => 'gated concert page, 100 of 1,000, cache warm', goal => 0.80,
-        begin => \&begin_concerts,
-        usher => ['work.lua', 'GET', '/v1/concerts?page=7&size=100', '-', 'ut', 'again', "$at{work}/active"],
-        floor => ['work.lua', 'GET', '/floor/page/$1', '-', 'ut', 'again', "$at{work}/active"],
-    },
-    {   name => 'seats', what => 'free seats of a 1,000-seat hall', goal => 0.70,
-        begin => sub { begin_active(); show_halls(); seats_body($FREE) },
-        usher => ['work.lua', 'GET', "/v1/schedules/$FREE/seats", '-', 'ut', 'again', "$at{work}/active"],
-        floor => ['work.lua', 'GET', '/floor/seats/$1/' . $FREE, '-', 'ut', 'again', "$at{work}/active"],
-    },
-    {   name => 'refused', what => 'refused hold on a taken seat', goal => 0.85, expect => 'refusals',
-        begin => sub {
-            line_of(0, 3000); show_halls(); sold_out();
-            shuffled_work('refused', people(3000, sub ($user) { ($SOLD, $SOLD * 10 + int rand 1000) }));
-        },
-        usher => ['work.lua', 'POST', '/v1/reservations', '{"schedule_id":$4,"seat_ids":[$5]}', 'ut', 'again', "$at{work}/refused"],
-        floor => ['work.lua', 'POST', '/floor/refused/$1/$4/$5', '{"schedule_id":$4,"seat_ids":[$5]}', 'ut', 'again', "$at{work}/refused"],
-    },
-    {   name => 'hold', what => 'hold of a free seat', goal => 0.70,
-        begin   => sub { write_work('hold', people(work_count('hold'), sub ($user) { (schedule_of($user), seat_of($user)) })) },
-        prepare => sub { my $n = work_count('hold'); line_of(0, $n); books($n, 100000, 0) },
-        effects => sub { sql('SELECT (SELECT count(*) FROM reservation) + (SELECT count(*) FROM floor.reservation)') },
-        usher   => ['work.lua', 'POST', '/v1/reservations', '{"schedule_id":$4,"seat_ids":[$5]}', 'ut', 'once', "$at{work}/hold"],
-        floor   => ['work.lua', 'POST', '/floor/hold/$1/$4/$5', '{"schedule_id":$4,"seat_ids":[$5]}', 'ut', 'once', "$at{work}/hold"],
-    },
-    {   name => 'payment', what => 'payment', goal => 0.70,
-        begin   => sub { write_work('pay', people(work_count('hold'))) },
-        prepare => sub { my $n = work_count('hold'); line_of(0, $n); books($n, 100000, 1) },
-        effects => sub { sql('SELECT (SELECT count(*) FROM payment) + (SELECT count(*) FROM floor.payment)') },
-        usher   => ['work.lua', 'POST', '/v1/payments', '{"reservation_id":$1}', 'ut', 'once', "$at{work}/pay"],
-        floor   => ['work.lua', 'POST', '/floor/pay/$1/$1', '{"reservation_id":$1}', 'ut', 'once', "$at{work}/pay"],
-    },
-    {   name => 'charge', what => 'charge, with its Idempotency-Key', goal => 0.70,
-        begin   => sub { write_work('charge', people(work_count('charge'))) },
-        prepare => sub { books(work_count('charge'), 0, 0) },
-        effects => sub { sql('SELECT (SELECT count(*) FROM ledger) + (SELECT count(*) FROM floor.asset WHERE balance > 0)') },
-        usher   => ['work.lua', 'POST', '/v1/balance/charges', '{"amount":100}', 'uk', 'once', "$at{work}/charge"],
-        floor   => ['work.lua', 'POST', '/floor/charge/$1', '{"amount":100}', 'uk', 'once', "$at{work}/charge"],
-    },
-    {   name => 'seats50', what => 'free seats of a 50-seat club', per_s => 15000,
-        begin => sub { begin_active(); show_halls(); seats_body($CLUB) },
-        usher => ['work.lua', 'GET', "/v1/schedules/$CLUB/seats", '-', 'ut', 'again', "$at{work}/active"],
-        floor => ['work.lua', 'GET', '/floor/seats/$1/' . $CLUB, '-', 'ut', 'again', "$at{work}/active"],
-    },
-    {   name => 'keyed', what => 'payment with an Idempotency-Key',
-        begin   => sub { write_work('pay', people(work_count('hold'))) },
-        prepare => sub { my $n = work_count('hold'); line_of(0, $n); books($n, 100000, 1) },
-        effects => sub { sql('SELECT (SELECT count(*) FROM payment) + (SELECT count(*) FROM floor.payment)') },
-        usher   => ['work.lua', 'POST', '/v1/payments', '{"reservation_id":$1}', 'utk', 'once', "$at{work}/pay"],
-        floor   => ['work.lua', 'POST', '/floor/pay/$1/$1', '{"reservation_id":$1}', 'utk', 'once', "$at{work}/pay"],
-    },
-    {   name => 'booking', what => 'booking: hold and payment', per_s => 2200, requests => 2,
-        begin   => sub { write_work('booking', people(work_count('booking'), sub ($user) { (schedule_of($user), seat_of($user)) })) },
-        prepare => sub { my $n = work_count('booking'); line_of(0, $n); books($n, 100000, 0) },
-        usher   => ['booking.lua', 'usher', "$at{work}/booking"],
-        floor   => ['booking.lua', 'floor', "$at{work}/booking"],
-    },
-);
-
-sub shuffled_work ($name, @lines) {
-    srand 1;
-    for (my $i = $#lines; $i > 0; $i--) {
-        my $j = int rand($i + 1);
-        @lines[$i, $j] = @lines[$j, $i];
-    }
-    write_work($name, @lines);
-}
-
-sub begin_active () {
-    line_of(0, 3000);
-    shuffled_work('active', people(3000));
-}
-
-# What usher answers a person at PATH.
-sub look ($path) {
-    my (undef, $jwt, $token) = split /\t/, (passes(1))[0];
-    my ($status, $body) = fetch("$at{url}$path", '-H', "Authorization: Bearer $jwt", '-H', "Queue-Token: $token");
-    fail("$path is answered with $status: $body") if $status != 200;
-    return $body;
-}
-
-sub begin_concerts () {
-    begin_active();
-    my $body = look('/v1/concerts?page=7&size=100');
-    write_file("$at{work}/page", $body);
-    redis('EVAL', "redis.call('SET', 'floor:page', ARGV[1])", 0, $body);
-}
-
-sub seats_body ($schedule) {
-    write_file("$at{work}/$schedule.body", look("/v1/schedules/$schedule/seats"));
-}
-
 # ---- measuring
-
-sub url_of ($row, $side) {
-    return $side eq 'floor' ? $at{floor} : $at{url};
-}
-
-# Why a run does not count; undef when it does.
-sub flaw ($row, $run, $effects) {
-    return "$run->{broken} connections broke or timed out" if $run->{broken};
-    return 'more work was wanted than had been prepared' if $run->{exhausted};
-    if (($row->{expect} // '') eq 'refusals') {
-        my $granted = $run->{requests} - $run->{refused};
-        return "$granted were not refused" if $granted > 0;
-    } elsif ($run->{refused}) {
-        return "$run->{refused} of $run->{requests} were refused";
-    }
-    # What was on its way when wrk stopped has an effect and no answer.
-    return "$run->{requests} answers, but $effects effects"
-        if defined $effects && ($effects < $run->{requests} || $effects > $run->{requests} + 64);
-    return undef;
-}
-
-sub one_run ($row, $side, $seconds) {
-    $row->{prepare}->() if $row->{prepare};
-    my $run = wrk($seconds, url_of($row, $side), @{ $row->{$side} });
-    $run->{flaw} = flaw($row, $run, $row->{effects} ? $row->{effects}->() : undef);
-    return $run;
-}
 
 sub middle (@runs) {
     my @sorted = sort { $a->{per_s} <=> $b->{per_s} } @runs;
     return $sorted[ @sorted / 2 ];
 }
 
-# Who used the processors while usher answered, the largest first.
-sub binds ($run) {
-    my %cpu = %{ $run->{cpu} };
-    my ($total, $idle) = delete @cpu{qw(total idle)};
-    my @parts = sort { $cpu{$b} <=> $cpu{$a} } grep { $cpu{$_} > 0.02 * $total } keys %cpu;
-    my @texts = map { sprintf '%s %.0f', $_, 100 * $cpu{$_} / $total } @parts;
-    push @texts, sprintf 'idle %.0f', 100 * $idle / $total if $idle > 0.05 * $total;
-    return join ', ', @texts;
-}
-
 sub measure ($row) {
-    $row->{begin}->() if $row->{begin};
+    begin($row);
+    same_length($row);
     my %runs = (usher => [], floor => []);
     one_run($row, $_, 1) for qw(usher floor);
     for (1 .. $at{runs}) {
@@ -293,6 +31,7 @@ sub measure ($row) {
     my $floor_cpu = sum(map { $floor->{cpu}{$_} // 0 } qw(floor redis postgresql nginx));
     my ($flaw) = grep {defined} map { $_->{flaw} } @{ $runs{usher} }, @{ $runs{floor} };
     my $ratio = $floor->{per_s} ? $ours->{per_s} / $floor->{per_s} : 0;
+    my $met = !defined $flaw && (!$row->{goal} || $ratio >= $row->{goal}) && (!$row->{per_s} || $ours->{per_s} / $each >= $row->{per_s});
     return {
         name         => $row->{name},
         what         => $row->{what},
@@ -303,33 +42,94 @@ sub measure ($row) {
         goal_per_s   => $row->{per_s},
         p50_us       => $ours->{p50},
         p99_us       => $ours->{p99},
+        floor_p50_us => $floor->{p50},
+        floor_p99_us => $floor->{p99},
         cpu_us       => sprintf('%.1f', $each * $cpu / ($ours->{requests} || 1)),
         floor_cpu_us => sprintf('%.1f', $each * $floor_cpu / ($floor->{requests} || 1)),
         binds        => binds($ours),
+        processors   => shares($ours),
         others       => sprintf('%.0f', 100 * median(map { $_->{cpu}{others} / $_->{cpu}{total} } @{ $runs{usher} }, @{ $runs{floor} })),
         all_ours     => [map { sprintf '%.0f', $_->{per_s} / $each } @{ $runs{usher} }],
         all_floor    => [map { sprintf '%.0f', $_->{per_s} / $each } @{ $runs{floor} }],
         flaw         => $flaw,
-        met          => \(!defined $flaw && (!$row->{goal} || $ratio >= $row->{goal}) && (!$row->{per_s} || $ours->{per_s} / $each >= $row->{per_s})),
+        met          => $met ? JSON::PP::true() : JSON::PP::false(),
+        seconds      => $at{seconds},
+        runs         => $at{runs},
+        workers      => $ENV{BENCH_WORKERS},
     };
+}
+
+# ---- what binds
+
+my %WORDS = (postgresql => 'PostgreSQL', redis => 'Redis', nginx => 'nginx', 'usher-server' => "usher's workers", wrk => 'wrk');
+
+# The parts' shares of the machine's processors in per cent, the largest first; and what was left idle.
+sub shares_of ($run) {
+    my %share = map { $_ => 100 * $run->{cpu}{$_} / $run->{cpu}{total} } grep { $_ ne 'total' } keys %{ $run->{cpu} };
+    my $idle  = delete $share{idle};
+    return ($idle, map { [$_, $share{$_}] } sort { $share{$b} <=> $share{$a} } grep { $share{$_} > 2 } keys %share);
+}
+
+sub shares ($run) {
+    my ($idle, @parts) = shares_of($run);
+    my @texts = map { sprintf '%s %.0f', @$_ } @parts;
+    push @texts, sprintf 'idle %.0f', $idle if $idle > 5;
+    return join ', ', @texts;
+}
+
+# In words: a single thread that is full, one part that has half of the busy time, or those that share most of it. Other
+# programs do not bind, they disturb.
+sub binds ($run) {
+    my ($idle, @parts) = shares_of($run);
+    @parts = grep { $_->[0] ne 'others' } @parts;
+    my %share = map {@$_} @parts;
+    my $one   = 100 / processors();    # what one thread can use at most
+    return "Redis' one thread is full" if ($share{redis} // 0) > 0.9 * $one && $one < 100;
+    my $busy  = sum(values %share);
+    my $waits = $idle <= 5 ? '' : ($share{postgresql} // 0) > 20
+        ? sprintf('; %.0f %% idle, waiting for commits', $idle)
+        : sprintf('; %.0f %% idle', $idle);
+    return $WORDS{ $parts[0][0] } . ($WORDS{ $parts[0][0] } =~ /s$/ ? "'" : "'s") . " processor time$waits"
+        if $parts[0][1] > $busy / 2;
+    my ($together, @names) = (0);
+    for (@parts) {
+        last if $together > 0.65 * $busy;
+        $together += $_->[1];
+        push @names, $WORDS{ $_->[0] };
+    }
+    my $last = pop @names;
+    return (@names ? join(', ', @names) . " and $last" : $last) . ($waits || ': the processors are full');
 }
 
 # ---- telling
 
 sub heading () {
-    printf "%-9s %8s %7s %7s %8s %6s %5s %7s %7s  %s\n", 'row', 'ours/s', 'p50 us', 'p99 us', 'floor/s', 'ratio', 'goal', 'CPU us', 'floor', 'processors %';
+    printf "%-9s %8s %13s %8s %13s %6s %5s %12s  %s\n", 'row', 'ours/s', 'p50/p99 us', 'floor/s', 'p50/p99 us', 'ratio', 'goal',
+        'CPU us/floor', 'what binds it (processors in %)';
 }
 
 sub line ($r) {
-    printf "%-9s %8s %7s %7s %8s %6.2f %5s %7s %7s  %s%s\n", @$r{qw(name ours_per_s p50_us p99_us floor_per_s ratio)},
-        $r->{goal} ? sprintf('%.2f', $r->{goal}) : '-', @$r{qw(cpu_us floor_cpu_us binds)},
-        $r->{flaw} ? "\n          VOID: $r->{flaw}" : ${ $r->{met} } ? '' : '  BELOW';
+    printf "%-9s %8s %13s %8s %13s %6.2f %5s %12s  %s (%s)%s\n", @$r{qw(name ours_per_s)}, "$r->{p50_us}/$r->{p99_us}", $r->{floor_per_s},
+        "$r->{floor_p50_us}/$r->{floor_p99_us}", $r->{ratio}, $r->{goal} ? sprintf('%.2f', $r->{goal}) : '-',
+        "$r->{cpu_us}/$r->{floor_cpu_us}", @$r{qw(binds processors)},
+        $r->{flaw} ? "\n          VOID: $r->{flaw}" : $r->{met} ? '' : '  BELOW';
 }
 
-my %wanted = map { $_ => 1 } @ARGV;
-for my $name (keys %wanted) {
-    fail("there is no row '$name'; there are: " . join(' ', map { $_->{name} } @rows)) if !grep { $_->{name} eq $name } @rows;
+# The rows of earlier benches that were not measured now, and these, in the order of Rows.pm.
+sub keep (@results) {
+    my %row;
+    if (open my $file, '<', $ENV{BENCH_KEPT} // '') {
+        local $/;
+        my $before = eval { JSON::PP::decode_json(<$file>) } // {};
+        %row = map { $_->{name} => $_ } grep { defined $_->{seconds} } @{ $before->{rows} // [] };
+    }
+    $row{ $_->{name} } = $_ for @results;
+    my %place = map { $rows[$_]{name} => $_ } 0 .. $#rows;
+    my @all = sort { $place{ $a->{name} } <=> $place{ $b->{name} } } grep { defined $place{ $_->{name} } } values %row;
+    write_file("$at{run}/bench.json", json({ rows => \@all }) . "\n");
 }
+
+my %wanted = map { $_ => row($_) } @ARGV;
 my @results;
 say_now("Each row: $at{runs} runs of $at{seconds} s of usher and its floor in turn, medians (wrk -t2 -c32). Rows:");
 for my $row (@rows) {
@@ -338,11 +138,12 @@ for my $row (@rows) {
 heading();
 for my $row (@rows) {
     next if %wanted && !$wanted{ $row->{name} };
-    my $result = measure($row);
-    line($result);
-    push @results, $result;
-    write_file("$at{run}/bench.json", json({ rows => \@results, seconds => $at{seconds}, runs => $at{runs}, workers => $ENV{BENCH_WORKERS} }) . "\n");
+    push @results, measure($row);
+    line($results[-1]);
+    keep(@results);
 }
 my @noisy = grep { $_->{others} > 5 } @results;
 say_now('Other programs took more than 5 % of the processors during: ' . join(', ', map {"$_->{name} ($_->{others} %)"} @noisy)) if @noisy;
+my @faster = map { $_->{name} } grep { $_->{ratio} > 1 } @results;
+say_now("WARNING: faster than its own floor, so the floor does something that it should not, or noise decided: @faster") if @faster;
 exit(grep({ defined $_->{flaw} } @results) ? 1 : 0);
