@@ -131,7 +131,7 @@ static struct redis_value *take_value(struct arena *arena, int depth)
 static void check_call(struct redis_call *call)
 {
     static volatile char sum;
-    end_keys(call);
+    redis_call_complete(call);
     for (size_t i = 0; i < call->count; i++) {
         for (size_t j = 0; j < call->lengths[i]; j++)
             sum = (char)(sum + call->words[i][j]);
@@ -163,8 +163,8 @@ void redis_post(struct redis *redis, struct redis_call *call)
 {
     struct arena *own = arena_new(1024);
     (void)redis;
-    end_keys(call);
-    struct redis_call copy = copy_call(call, own);
+    redis_call_complete(call);
+    struct redis_call copy = redis_call_copy(call, own);
     check_call(&copy);
     arena_free(own);
 }
