@@ -170,6 +170,7 @@ $usher->psql(q{
             EXECUTE format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', v.t, v.conname);
         END LOOP;
     END $do$;
+    ALTER DOMAIN money_amount DROP CONSTRAINT money_amount_not_negative;
     DROP INDEX one_live_ticket_for_a_seat, one_live_token_for_a_user;
     CREATE SCHEMA kept});
 my @tables = qw(users asset reservation reservation_ticket payment ledger idempotency_key waiting_token);

@@ -88,7 +88,6 @@ static size_t read_truth(struct arena *arena, const char *text, struct seat_trut
     return count;
 }
 
-
 static const char *hash_text(struct arena *arena, const int64_t *seats, size_t count)
 {
     struct buf text;
@@ -107,8 +106,8 @@ struct attempt {
     const int64_t *seats;
     size_t count;
     struct idempotency *idempotency;
-    const char *claim;      /* this request's own, as the doorman has it; NULL: it found one of an earlier request of the
-                               same user, perhaps one that was cut off */
+    const char *claim; /* this request's own, as the doorman has it; NULL: it found one of an earlier request of the
+                          same user, perhaps one that was cut off */
     struct token_life undo; /* of what the claim did to the life of the token */
 };
 
