@@ -116,6 +116,23 @@ subtest 'connections are cut' => sub {
     is(hold(2, $two, $seats[7])->status, 201, 'forgotten scripts are sent again');
 };
 
+subtest 'a cancel of which the doorman was not told' => sub {
+    my @two        = @seats[ 10, 11 ];
+    my $given_back = $usher->hold(2, $two, $schedule, @two)->{id};
+    my $says       = sub { [ map {/ ($two[0]|$two[1]) (.*)/ ? "$1 $2" : ()} $usher->claims ] };
+    $usher->redis('CONFIG', 'SET', 'min-replicas-to-write', 1);
+    status_is($usher->delete("/v1/reservations/$given_back", user => 2), 204, 'it is cancelled all the same');
+    is_deeply($says->(), [ map {"$_ held 2"} @two ], 'but he keeps the seats');
+    $usher->redis('CONFIG', 'SET', 'min-replicas-to-write', 0);
+    my $hall  = "s:{main}:$schedule:seats";
+    my $claim = $usher->redis('HGET', $hall, $two[1]);
+    $usher->redis('HDEL', $hall, $two[1]);
+    is(hold(1, $one, $two[1])->status, 201, 'another person gets one of them');
+    $usher->redis('HSET', $hall, $two[1], $claim);
+    status_is($usher->delete("/v1/reservations/$given_back", user => 2), 204, 'the cancel is repeated');
+    is_deeply($says->(), ["$two[1] held 1"], 'which tells him the truth: one is free, one is the other person\'s');
+};
+
 subtest 'Redis refuses to write' => sub {
     my $held = $usher->post('/v1/reservations', user => 1, token => $one, body => { schedule_id => $schedule, seat_ids => [ $seats[9] ] });
     is($held->status, 201, 'a hold');

@@ -88,17 +88,11 @@ static size_t read_truth(struct arena *arena, const char *text, struct seat_trut
     return count;
 }
 
-/* PostgreSQL did not hold what the doorman has claimed for this request: free what is free, mark what is taken. taken
- * is what usher_taken() says. */
-static void set_right(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t schedule,
-                      const int64_t *seats, size_t count, const char *taken, struct refusal *refusal)
+/* What is true of each of the seats; known are those that are taken. */
+static struct seat_truth *truths_of(struct arena *arena, const int64_t *seats, size_t count,
+                                    const struct seat_truth *known, size_t known_count)
 {
-    struct seat_truth *known, *truths = arena_array(arena, count, sizeof *truths);
-    size_t known_count = read_truth(arena, taken, &known);
-    refusal->seats = arena_array(arena, known_count, sizeof *refusal->seats);
-    refusal->seat_count = known_count;
-    for (size_t k = 0; k < known_count; k++)
-        refusal->seats[k] = known[k].seat;
+    struct seat_truth *truths = arena_array(arena, count, sizeof *truths);
     for (size_t i = 0; i < count; i++) {
         truths[i].seat = seats[i];
         for (size_t k = 0; k < known_count; k++) {
@@ -106,6 +100,21 @@ static void set_right(struct sale *sale, struct arena *arena, const struct pass 
                 truths[i] = known[k];
         }
     }
+    return truths;
+}
+
+/* PostgreSQL did not hold what the doorman has claimed for this request: free what is free, mark what is taken. taken
+ * is what usher_taken() says. */
+static void set_right(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t schedule,
+                      const int64_t *seats, size_t count, const char *taken, struct refusal *refusal)
+{
+    struct seat_truth *known;
+    size_t known_count = read_truth(arena, taken, &known);
+    refusal->seats = arena_array(arena, known_count, sizeof *refusal->seats);
+    refusal->seat_count = known_count;
+    for (size_t k = 0; k < known_count; k++)
+        refusal->seats[k] = known[k].seat;
+    struct seat_truth *truths = truths_of(arena, seats, count, known, known_count);
     if (doorman_correct(sale, arena, schedule, pass->user, truths, count) != OK)
         log_warning("the doorman keeps a claim until it lapses schedule=%" PRId64, schedule);
 }
@@ -222,7 +231,7 @@ enum error reservation_hold(struct sale *sale, struct arena *arena, const struct
 
 enum error reservation_cancel(struct sale *sale, struct arena *arena, int64_t user, int64_t id)
 {
-    enum { OUTCOME, SCHEDULE, SEATS };
+    enum { OUTCOME, SCHEDULE, SEATS, TAKEN };
     struct pg_params params = {.arena = arena};
     struct pg_rows *rows;
     bool replayed;
@@ -236,9 +245,10 @@ enum error reservation_cancel(struct sale *sale, struct arena *arena, int64_t us
 
     int64_t *ids, schedule = pg_get_int(rows, 0, SCHEDULE);
     size_t count = doorman_read_ids(arena, pg_get(rows, 0, SEATS), &ids);
-    struct seat_truth *truths = arena_array(arena, count, sizeof *truths);
-    for (size_t i = 0; i < count; i++)
-        truths[i].seat = ids[i];
+    /* Of an earlier cancel, repeated because its answer was lost, somebody may have the seats by now. */
+    struct seat_truth *known;
+    size_t known_count = read_truth(arena, pg_get(rows, 0, TAKEN), &known);
+    struct seat_truth *truths = truths_of(arena, ids, count, known, known_count);
     /* It is cancelled whether or not the doorman can be told just now. */
     if (doorman_correct(sale, arena, schedule, user, truths, count) != OK)
         log_warning("the doorman keeps a cancelled hold until it lapses schedule=%" PRId64, schedule);
