@@ -135,6 +135,26 @@ subtest 'a batch of history that is late' => sub {
         [ map({ "$late[$_]|" . ($_ + 11) } 0 .. 2), $highest + 2 * GAP + 1 . '|21' ], 'each number is one person\'s');
 };
 
+# The payment is in PostgreSQL, the word about the token was in the stream.
+subtest 'a token that was used up in the last second' => sub {
+    my ($schedule, @seats) = $usher->schedule($usher->concerts(1), seats => 2);
+    my ($payer) = map { { user => $_, token => $usher->join_line($_) } } 41;
+    $usher->scheduler('-o', 'active_max=10000', '-o', 'promote_batch=10000', 'promote') for 1 .. 2;
+    $usher->charge($payer->{user}, 5000);
+    my $hold = $usher->hold($payer->{user}, $payer->{token}, $schedule, $seats[0]);
+    my $paid = $usher->post('/v1/payments', user => $payer->{user}, token => $payer->{token}, body => { reservation_id => $hold->{id} });
+    is($paid->status, 201, 'somebody pays');
+    my $holder = $usher->join_line(42);
+    $usher->scheduler('-o', 'active_max=10000', '-o', 'promote_batch=10000', 'promote');
+    $usher->psql(q{UPDATE waiting_token SET status = 'active', deleted_at = NULL WHERE user_id = 41});    # as if not recorded
+    $usher->redis('FLUSHALL');
+    ok(line_is_back(), 'the line is lost and restored');
+    is(poll($payer->{token})->status, 404, 'the token is used up still');
+    is(poll($holder)->json->{status}, 'active', 'who has not paid is in');
+    $usher->scheduler('expire');
+    is($usher->psql('SELECT status FROM waiting_token WHERE user_id = 41'), 'used', 'and the history learns of it');
+};
+
 # Somebody restores a long line, and everybody goes on polling.
 subtest 'a crowd while another process restores' => sub {
     my $connections = sub { scalar(() = Usher::Process::slurp("$usher->{dir}/postgres/postgres.log") =~ /authorized: user=usher /g) };

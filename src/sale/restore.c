@@ -83,6 +83,7 @@ static enum error put_rows(struct restore *r, const struct pg_rows *rows, size_t
     struct redis_call call;
     redis_script(&call, r->arena, SCRIPT_RESTORE);
     queue_gate_keys(&call);
+    redis_key(&call, KEY_EVENTS);
     redis_text(&call, r->name);
     redis_int(&call, r->sale->config->active_ttl);
     for (size_t row = from; row < end; row++) {
