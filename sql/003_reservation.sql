@@ -149,10 +149,11 @@ END
 $$;
 
 -- Gives held seats back. outcome: cancelled (now), over (it was cancelled or expired before), already-paid, not-found.
--- schedule_id and seats ("7,8") name what became free with `cancelled`.
+-- schedule_id and seats ("7,8") name what became free with `cancelled`, or with an earlier one whose answer may have been cut
+-- off; taken says which of them are taken now, as in usher_hold().
 CREATE FUNCTION usher_cancel(
     p_user bigint, p_reservation bigint,
-    OUT outcome text, OUT schedule_id bigint, OUT seats text)
+    OUT outcome text, OUT schedule_id bigint, OUT seats text, OUT taken text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 AS $$
 DECLARE
@@ -163,8 +164,13 @@ BEGIN
         WHERE r.id = p_reservation AND r.user_id = p_user AND r.status = 'held'
         RETURNING r.status, r.schedule_id INTO v_status, usher_cancel.schedule_id;
     IF NOT FOUND THEN
-        SELECT r.status INTO v_status FROM reservation r WHERE r.id = p_reservation AND r.user_id = p_user;
+        SELECT r.status, r.schedule_id INTO v_status, usher_cancel.schedule_id
+            FROM reservation r WHERE r.id = p_reservation AND r.user_id = p_user;
         outcome := CASE WHEN v_status IS NULL THEN 'not-found' WHEN v_status = 'paid' THEN 'already-paid' ELSE 'over' END;
+        IF v_status = 'cancelled' THEN
+            seats := usher_seat_ids(p_reservation);
+            taken := usher_taken(usher_cancel.schedule_id, string_to_array(seats, ',')::bigint[], v_now);
+        END IF;
         RETURN;
     END IF;
     outcome := 'cancelled';
