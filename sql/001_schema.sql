@@ -1,7 +1,7 @@
 -- The tables: what exists, and which states are impossible.
 --
 -- Amounts are in the currency's minor unit. Whether a seat is free is not stored at the seat: a seat is taken while it has a
--- live ticket, and a ticket's state is its reservation's state, carried along by a cascading foreign key. So the three can
+-- live ticket, and a ticket lives as long as its reservation, carried along by a cascading foreign key. So the three can
 -- never disagree.
 
 -- The one clock of everything that PostgreSQL decides. Tests replace this function to move the time.
@@ -53,8 +53,9 @@ CREATE TYPE reservation_status AS ENUM ('held', 'paid', 'expired', 'cancelled');
 CREATE TABLE reservation (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     user_id      bigint NOT NULL REFERENCES users,
-    schedule_id  bigint NOT NULL REFERENCES concert_schedule,
+    schedule_id  bigint NOT NULL, -- its tickets' seats are of a schedule that exists; a key here would lock that one row in each hold
     status       reservation_status NOT NULL,
+    live         boolean NOT NULL GENERATED ALWAYS AS (status IN ('held', 'paid')) STORED, -- it has its seats
     total_price  bigint NOT NULL CHECK (total_price >= 0),
     reserved_at  timestamptz NOT NULL,
     expires_at   timestamptz NOT NULL,
@@ -62,28 +63,27 @@ CREATE TABLE reservation (
     CHECK (reserved_at < expires_at),
     CHECK ((status = 'paid') = (completed_at IS NOT NULL)),
     CHECK (completed_at < expires_at), -- nothing is paid after its deadline
-    UNIQUE (id, schedule_id, status),          -- for tickets: they follow the status and the schedule
-    UNIQUE (id, user_id, total_price, status)  -- for payments: the owner pays the price of what is paid
+    UNIQUE (id, schedule_id, live),                 -- for tickets: they live with it
+    UNIQUE (id, user_id, total_price, completed_at) -- for payments: the owner pays the price, at the moment that it says
 );
 CREATE INDEX ON reservation (user_id, id DESC);
-CREATE INDEX reservation_live ON reservation (user_id, schedule_id) WHERE status IN ('held', 'paid');
+CREATE INDEX reservation_live ON reservation (user_id, schedule_id) WHERE live;
 CREATE INDEX reservation_due ON reservation (expires_at) WHERE status = 'held';
 
 CREATE TABLE reservation_ticket (
-    id                 bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    reservation_id     bigint NOT NULL,
-    schedule_id        bigint NOT NULL,
-    reservation_status reservation_status NOT NULL,
-    seat_id            bigint NOT NULL,
-    location           text NOT NULL,
-    price              bigint NOT NULL CHECK (price >= 0),
-    FOREIGN KEY (reservation_id, schedule_id, reservation_status)
-        REFERENCES reservation (id, schedule_id, status) ON UPDATE CASCADE,
+    id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    reservation_id bigint NOT NULL,
+    schedule_id    bigint NOT NULL,
+    live           boolean NOT NULL, -- it has its seat: held or paid. A payment changes no ticket
+    seat_id        bigint NOT NULL,
+    location       text NOT NULL,
+    price          bigint NOT NULL CHECK (price >= 0),
+    FOREIGN KEY (reservation_id, schedule_id, live) REFERENCES reservation (id, schedule_id, live) ON UPDATE CASCADE,
     FOREIGN KEY (seat_id, schedule_id) REFERENCES concert_seat (id, schedule_id)
 );
 -- One live ticket for a seat: the line that no race can cross.
 CREATE UNIQUE INDEX one_live_ticket_for_a_seat ON reservation_ticket (schedule_id, seat_id)
-    WHERE reservation_status IN ('held', 'paid');
+    WHERE live;
 -- For the cascade. With both columns the planner takes it also on a table without statistics; the index above, by its
 -- schedule alone, would cost a look at every live ticket of the schedule.
 CREATE INDEX ON reservation_ticket (reservation_id, schedule_id);
@@ -93,12 +93,12 @@ CREATE TABLE payment (
     reservation_id     bigint NOT NULL UNIQUE, -- one payment for a reservation
     user_id            bigint NOT NULL,
     price              bigint NOT NULL,
-    reservation_status reservation_status NOT NULL DEFAULT 'paid' CHECK (reservation_status = 'paid'),
     paid_at            timestamptz NOT NULL,
     UNIQUE (id, user_id, price), -- for the ledger
-    -- The payer owns the reservation, the price is its price, and it is paid and stays so.
-    FOREIGN KEY (reservation_id, user_id, price, reservation_status)
-        REFERENCES reservation (id, user_id, total_price, status)
+    -- The payer owns the reservation, the price is its price, and it is paid and stays so: what is not paid has no time of
+    -- its completion that a payment could name. (And a key that was null is not looked for when it gets a value.)
+    FOREIGN KEY (reservation_id, user_id, price, paid_at)
+        REFERENCES reservation (id, user_id, total_price, completed_at)
 );
 
 -- Double entry in one row: each moves amount from the account debit to the account credit, so the books balance by
@@ -169,3 +169,6 @@ CREATE TABLE waiting_token (
 -- One live token for a user.
 CREATE UNIQUE INDEX one_live_token_for_a_user ON waiting_token (user_id) WHERE status IN ('waiting', 'active');
 CREATE INDEX waiting_token_live ON waiting_token (id) WHERE status IN ('waiting', 'active');
+-- For a restore of the line: who was admitted last, and whose time ended last.
+CREATE INDEX waiting_token_admitted ON waiting_token (id) WHERE activated_at IS NOT NULL;
+CREATE INDEX waiting_token_ended ON waiting_token (deleted_at) WHERE deleted_at IS NOT NULL;

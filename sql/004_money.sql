@@ -8,18 +8,22 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 AS $$
 #variable_conflict use_column
 DECLARE
+    v_locked boolean;
     v_now timestamptz;
     v_balance bigint;
-    v_seen idempotency_key;
+    v_seen record;
 BEGIN
     IF NOT usher_lock_key(p_user, p_key) THEN
         outcome := 'key-in-use';
         RETURN;
     END IF;
-    PERFORM usher_lock_user(p_user);
+    v_locked := usher_lock_user(p_user);
 
-    SELECT * INTO v_seen FROM idempotency_key k WHERE k.user_id = p_user AND k.key = p_key;
-    IF FOUND THEN
+    SELECT a.balance, k.request_hash, k.charge_id INTO v_seen
+        FROM (SELECT) AS one
+        LEFT JOIN asset a ON a.user_id = p_user
+        LEFT JOIN idempotency_key k ON k.user_id = p_user AND k.key = p_key;
+    IF v_seen.request_hash IS NOT NULL THEN
         IF v_seen.request_hash <> p_hash OR v_seen.charge_id IS NULL THEN
             outcome := 'key-reused';
             RETURN;
@@ -30,23 +34,26 @@ BEGIN
         RETURN;
     END IF;
 
-    SELECT a.balance INTO v_balance FROM asset a WHERE a.user_id = p_user;
-    IF coalesce(v_balance, 0) + p_amount > p_max THEN
+    IF coalesce(v_seen.balance, 0) + p_amount > p_max THEN
         outcome := 'balance-limit';
         RETURN;
     END IF;
-    IF v_balance IS NULL THEN
+    IF v_seen.balance IS NULL THEN
         INSERT INTO users (user_id) VALUES (p_user) ON CONFLICT DO NOTHING;
         INSERT INTO asset (user_id) VALUES (p_user) ON CONFLICT DO NOTHING;
     END IF;
     v_now := usher_clock();
-    v_balance := coalesce(v_balance, 0) + p_amount;
-    UPDATE asset a SET balance = v_balance WHERE a.user_id = p_user;
-    INSERT INTO ledger (user_id, kind, debit, credit, amount, balance, created_at)
-        VALUES (p_user, 'charge', 0, p_user, p_amount, v_balance, v_now)
-        RETURNING id INTO charge_id;
+    v_balance := coalesce(v_seen.balance, 0) + p_amount;
+    WITH wallet AS (
+        UPDATE asset a SET balance = v_balance WHERE a.user_id = p_user
+    ), entry AS (
+        INSERT INTO ledger (user_id, kind, debit, credit, amount, balance, created_at)
+            VALUES (p_user, 'charge', 0, p_user, p_amount, v_balance, v_now)
+            RETURNING id
+    )
     INSERT INTO idempotency_key (user_id, key, request_hash, charge_id, created_at)
-        VALUES (p_user, p_key, p_hash, usher_charge.charge_id, v_now);
+        SELECT p_user, p_key, p_hash, e.id, v_now FROM entry e
+        RETURNING charge_id INTO charge_id;
     outcome := 'created';
     amount := p_amount;
     balance := v_balance;
@@ -67,16 +74,18 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 AS $$
 #variable_conflict use_column
 DECLARE
+    v_locked boolean;
     v_now timestamptz;
     v_status reservation_status;
     v_expires timestamptz;
+    v_wallet bigint;
     v_seen idempotency_key;
 BEGIN
     IF p_key IS NOT NULL AND NOT usher_lock_key(p_user, p_key) THEN
         outcome := 'key-in-use';
         RETURN;
     END IF;
-    PERFORM usher_lock_user(p_user);
+    v_locked := usher_lock_user(p_user);
 
     IF p_key IS NOT NULL THEN
         SELECT * INTO v_seen FROM idempotency_key k WHERE k.user_id = p_user AND k.key = p_key;
@@ -94,8 +103,8 @@ BEGIN
     END IF;
 
     v_now := usher_clock();
-    SELECT r.status, r.expires_at, r.total_price, r.schedule_id, coalesce(a.balance, 0)
-        INTO v_status, v_expires, price, schedule_id, balance
+    SELECT r.status, r.expires_at, r.total_price, r.schedule_id, a.user_id, coalesce(a.balance, 0)
+        INTO v_status, v_expires, price, schedule_id, v_wallet, balance
         FROM reservation r LEFT JOIN asset a ON a.user_id = r.user_id
         WHERE r.id = p_reservation AND r.user_id = p_user;
     outcome := CASE
@@ -113,35 +122,43 @@ BEGIN
     IF outcome IS NOT NULL THEN
         RETURN;
     END IF;
+    -- A user without a wallet pays nothing for a free seat, but the entry needs an account.
+    IF v_wallet IS NULL THEN
+        INSERT INTO asset (user_id) VALUES (p_user) ON CONFLICT DO NOTHING;
+    END IF;
 
-    -- Paying and expiring both begin with this conditional update of the same row: exactly one of them finds it held.
-    UPDATE reservation r SET status = 'paid', completed_at = v_now
-        WHERE r.id = p_reservation
-          AND r.status = 'held' -- guard: pay-only-held
-        ;
+    -- Paying and expiring both begin with a conditional update of the same row: exactly one of them finds it held. Whatever
+    -- follows here hangs on that one row.
+    WITH paid AS (
+        UPDATE reservation r SET status = 'paid', completed_at = v_now
+            WHERE r.id = p_reservation
+              AND r.status = 'held' -- guard: pay-only-held
+            RETURNING r.id
+    ), wallet AS (
+        UPDATE asset a SET balance = a.balance - usher_pay.price FROM paid WHERE a.user_id = p_user
+            RETURNING a.balance
+    ), made AS (
+        INSERT INTO payment (reservation_id, user_id, price, paid_at)
+            SELECT p_reservation, p_user, usher_pay.price, v_now FROM wallet
+            RETURNING id
+    ), entry AS (
+        INSERT INTO ledger (user_id, kind, debit, credit, amount, balance, payment_id, created_at)
+            SELECT p_user, 'payment', p_user, -1, usher_pay.price, w.balance, m.id, v_now FROM wallet w, made m
+    ), keyed AS (
+        INSERT INTO idempotency_key (user_id, key, request_hash, payment_id, created_at)
+            SELECT p_user, p_key, p_hash, m.id, v_now FROM made m WHERE p_key IS NOT NULL
+    )
+    SELECT m.id, w.balance,
+           (SELECT string_agg(t.seat_id::text, ',') FROM reservation_ticket t WHERE t.reservation_id = p_reservation)
+        INTO payment_id, balance, seats
+        FROM wallet w, made m;
     IF NOT FOUND THEN
         SELECT CASE r.status WHEN 'cancelled' THEN 'reservation-cancelled' ELSE 'expired' END INTO outcome
             FROM reservation r WHERE r.id = p_reservation;
         RETURN;
     END IF;
-    -- A user without a wallet pays nothing for a free seat, but the entry needs an account.
-    IF NOT EXISTS (SELECT FROM asset a WHERE a.user_id = p_user) THEN
-        INSERT INTO asset (user_id) VALUES (p_user) ON CONFLICT DO NOTHING;
-    END IF;
-    UPDATE asset a SET balance = usher_pay.balance - usher_pay.price WHERE a.user_id = p_user
-        RETURNING a.balance INTO balance;
-    INSERT INTO payment (reservation_id, user_id, price, paid_at)
-        VALUES (p_reservation, p_user, usher_pay.price, v_now)
-        RETURNING id INTO payment_id;
-    INSERT INTO ledger (user_id, kind, debit, credit, amount, balance, payment_id, created_at)
-        VALUES (p_user, 'payment', p_user, -1, usher_pay.price, usher_pay.balance, usher_pay.payment_id, v_now);
-    IF p_key IS NOT NULL THEN
-        INSERT INTO idempotency_key (user_id, key, request_hash, payment_id, created_at)
-            VALUES (p_user, p_key, p_hash, usher_pay.payment_id, v_now);
-    END IF;
     outcome := 'created';
     paid_us := usher_us(v_now);
-    SELECT string_agg(t.seat_id::text, ',') INTO seats FROM reservation_ticket t WHERE t.reservation_id = p_reservation;
 END
 $$;
 

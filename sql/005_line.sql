@@ -1,3 +1,29 @@
+-- What else of the line must outlive Redis, in one row: what the operator wants (Redis has a copy), and with which number the
+-- last restore began.
+CREATE TABLE line_setting (
+    one         boolean PRIMARY KEY DEFAULT true CHECK (one),
+    paused      boolean NOT NULL,
+    last_ticket bigint NOT NULL DEFAULT 0
+);
+INSERT INTO line_setting (paused) VALUES (false);
+
+CREATE FUNCTION usher_pause_line(p_paused boolean) RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER
+AS $$ UPDATE line_setting SET paused = p_paused $$;
+
+-- With which numbers a restored line goes on: last_ticket lies p_gap above every number that may have been given (a history
+-- that knows none: 0, the line begins with 1), serving is the highest admitted one, paused 1 or 0. Written down, so that a
+-- second loss does not give out again what people got after the first.
+CREATE FUNCTION usher_resume_line(p_gap bigint, OUT last_ticket bigint, OUT serving bigint, OUT paused bigint)
+LANGUAGE sql VOLATILE SECURITY DEFINER
+AS $$
+    UPDATE line_setting s SET last_ticket = CASE h.given WHEN 0 THEN 0 ELSE h.given + p_gap END
+    FROM (SELECT greatest((SELECT max(w.id) FROM waiting_token w), l.last_ticket) AS given,
+                 coalesce((SELECT max(w.id) FROM waiting_token w WHERE w.activated_at IS NOT NULL), 0) AS serving
+          FROM line_setting l) AS h
+    RETURNING s.last_ticket, h.serving, s.paused::int::bigint
+$$;
+
 -- The line's history: a batch of events from Redis' stream, in the stream's order. Delivered at least once, so a repeated
 -- event changes nothing: a token's state only moves forward (waiting < active < used, expired, left).
 CREATE FUNCTION usher_record_line(p_tickets bigint[], p_users bigint[], p_events text[], p_times_ms bigint[]) RETURNS void
@@ -25,4 +51,5 @@ AS $$
         status = greatest(w.status, excluded.status),
         activated_at = coalesce(w.activated_at, excluded.activated_at),
         deleted_at = coalesce(w.deleted_at, excluded.deleted_at)
+        WHERE w.user_id = excluded.user_id -- a ticket is one person's for ever
 $$;

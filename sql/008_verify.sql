@@ -6,17 +6,17 @@
 
 CREATE VIEW verify_one_live_ticket AS
 SELECT format('seat %s: %s live tickets, %s to %s', seat_id, count(*), min(id), max(id)) AS breach
-FROM reservation_ticket WHERE reservation_status IN ('held', 'paid')
+FROM reservation_ticket WHERE live
 GROUP BY seat_id HAVING count(*) > 1;
 
 CREATE VIEW verify_ticket_state AS
 SELECT format('ticket %s: %s in schedule %s, but reservation %s is %s in schedule %s and seat %s is in schedule %s', t.id,
-              t.reservation_status, t.schedule_id, t.reservation_id, coalesce(r.status::text, 'nowhere'), r.schedule_id,
-              t.seat_id, c.schedule_id) AS breach
+              CASE WHEN t.live THEN 'live' ELSE 'over' END, t.schedule_id, t.reservation_id,
+              coalesce(r.status::text, 'nowhere'), r.schedule_id, t.seat_id, c.schedule_id) AS breach
 FROM reservation_ticket t
 LEFT JOIN reservation r ON r.id = t.reservation_id
 LEFT JOIN concert_seat c ON c.id = t.seat_id
-WHERE r.status IS DISTINCT FROM t.reservation_status OR r.schedule_id IS DISTINCT FROM t.schedule_id
+WHERE (r.status IN ('held', 'paid')) IS DISTINCT FROM t.live OR r.schedule_id IS DISTINCT FROM t.schedule_id
    OR c.schedule_id IS DISTINCT FROM t.schedule_id;
 
 CREATE VIEW verify_reservation_state AS
@@ -38,12 +38,13 @@ CREATE VIEW verify_payment AS
 SELECT CASE
            WHEN p.id IS NULL THEN format('reservation %s: paid without a payment', r.id)
            WHEN r.id IS NULL THEN format('payment %s: reservation %s is not paid', p.id, p.reservation_id)
-           ELSE format('payment %s: %s by user %s, but reservation %s is %s of user %s', p.id, p.price, p.user_id, r.id,
-                       r.total_price, r.user_id)
+           ELSE format('payment %s: %s by user %s at %s, but reservation %s is %s of user %s, completed at %s', p.id, p.price,
+                       p.user_id, p.paid_at, r.id, r.total_price, r.user_id, coalesce(r.completed_at::text, 'no time'))
        END AS breach
-FROM (SELECT id, user_id, total_price FROM reservation WHERE status = 'paid') r
+FROM (SELECT id, user_id, total_price, completed_at FROM reservation WHERE status = 'paid') r
 FULL JOIN payment p ON p.reservation_id = r.id
 WHERE r.id IS NULL OR p.id IS NULL OR p.user_id <> r.user_id OR p.price <> r.total_price
+   OR p.paid_at IS DISTINCT FROM r.completed_at
 UNION ALL
 SELECT format('reservation %s: %s payments', reservation_id, count(*))
 FROM payment GROUP BY reservation_id HAVING count(*) > 1;

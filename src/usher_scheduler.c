@@ -31,7 +31,7 @@ static const char usage[] = "usher-scheduler [OPTION]... promote [aligned]|expir
 /* How long the scheduler waits for Redis, at least. */
 enum { PATIENCE_MS = 2000 };
 
-enum { LAPSE_BATCH = 1000, HOLD_BATCH = 500, HISTORY_BATCH = 1000, KEY_BATCH = 1000 };
+enum { LAPSE_BATCH = 1000, HOLD_BATCH = 500, KEY_BATCH = 1000 };
 
 /* Ticks in a period; a run lasts RUN_TICKS of them and leaves the rest for the next one to start in. */
 enum { TICKS = 100, RUN_TICKS = 94 };
@@ -40,20 +40,28 @@ struct run {
     struct sale *sale;
     struct arena *arena;
     bool aligned;  /* started by a timer at the period's boundaries */
-    sigset_t stop; /* blocked; taken while waiting */
+    sigset_t stop; /* blocked; taken between two steps */
+    bool stopped;  /* one was taken */
 };
 
-/* Waits until a time of clock_monotonic(). False: asked to stop. */
+/* Waits until a time of clock_monotonic(), and looks for a signal even when that is over: who is late must be able to
+ * stop, too. False: asked to stop. */
 static bool wait_until(struct run *run, int64_t until)
 {
-    for (;;) {
-        int64_t left = until - clock_monotonic();
-        if (left <= 0)
-            return true;
-        struct timespec time = {left / CLOCK_SECOND, left % CLOCK_SECOND * 1000};
-        if (sigtimedwait(&run->stop, NULL, &time) > 0)
-            return false;
-    }
+    int64_t left;
+    do {
+        left = until - clock_monotonic();
+        int64_t wait = left > 0 ? left : 0;
+        struct timespec time = {wait / CLOCK_SECOND, wait % CLOCK_SECOND * 1000};
+        run->stopped = run->stopped || sigtimedwait(&run->stop, NULL, &time) > 0;
+    } while (left > 0 && !run->stopped);
+    return !run->stopped;
+}
+
+/* Whether somebody has asked to stop; to be looked at before each step. */
+static bool must_stop(struct run *run)
+{
+    return !wait_until(run, 0);
 }
 
 /* Writes what is in the stream just now, batch after batch, but begins none after `until` (clock_monotonic()): people
@@ -61,13 +69,16 @@ static bool wait_until(struct run *run, int64_t until)
 static enum error drain(struct run *run, int64_t until, int64_t *total, bool *all)
 {
     int64_t drained = 0;
-    enum error error;
-    do {
+    enum error error = OK;
+    *all = false;
+    while (error == OK && !*all && !must_stop(run)) {
         error = queue_drain(run->sale, run->arena, HISTORY_BATCH, &drained);
         arena_reset(run->arena);
         *total += drained;
         *all = error == OK && drained < HISTORY_BATCH;
-    } while (error == OK && !*all && clock_monotonic() < until);
+        if (clock_monotonic() >= until)
+            break;
+    }
     return error;
 }
 
@@ -135,14 +146,14 @@ typedef enum error step(struct sale *sale, struct arena *arena, int64_t batch, i
 /* One kind of work, batch after batch until a batch is not full. */
 static enum error in_batches(struct run *run, step *work, int64_t batch, int64_t *total)
 {
-    int64_t done = 0;
-    enum error error;
+    int64_t done = batch;
+    enum error error = OK;
     *total = 0;
-    do {
+    while (error == OK && done == batch && !must_stop(run)) {
         error = work(run->sale, run->arena, batch, &done);
         arena_reset(run->arena);
         *total += done;
-    } while (error == OK && done == batch);
+    }
     return error;
 }
 
@@ -150,10 +161,12 @@ static enum error review_seats(struct run *run, int64_t *total)
 {
     int64_t *schedules, corrected = 0;
     size_t count;
+    *total = 0;
+    if (must_stop(run))
+        return OK;
     struct arena *list = arena_new(4096);
     enum error error = catalog_on_sale(run->sale, list, &schedules, &count);
-    *total = 0;
-    for (size_t i = 0; error == OK && i < count; i++) {
+    for (size_t i = 0; error == OK && i < count && !must_stop(run); i++) {
         error = doorman_review(run->sale, run->arena, schedules[i], &corrected);
         if (error == OK)
             error = doorman_warm(run->sale, run->arena, schedules[i]);

@@ -66,6 +66,50 @@ unchanged_ok(
         }
     }
 );
+
+# Contents that every gated operation refuses, as [method, path, options...].
+my $hold_body = { schedule_id => $schedule, seat_ids => [ $seats[0] ] };
+my %bad_contents = (
+    '/v1/concerts' => [ map { [ GET => "/v1/concerts?$_" ] } qw(page=x size=0 size=101 page=0&page=1 limit=0 after=forged) ],
+    "/v1/concerts/$concert"           => [],
+    "/v1/concerts/$concert/schedules" => [ [ GET => "/v1/concerts/$concert/schedules?all=maybe" ] ],
+    "/v1/schedules/$schedule/seats"   => [ [ GET => "/v1/schedules/$schedule/seats?all=maybe" ] ],
+    '/v1/reservations'                => [ map { [ POST => '/v1/reservations', @$_ ] } bad_bodies($hold_body) ],
+    '/v1/payments'                    => [ map { [ POST => '/v1/payments', @$_ ] } bad_bodies({ reservation_id => 1 }) ],
+);
+
+sub bad_bodies ($good) {
+    return (
+        (map { [ raw => $_ ] } '{', '', '[]', '{}', '{"reservation_id":"1","schedule_id":"1","seat_ids":1}'),
+        [ body => $good, type => 'text/plain' ],
+        [ body => $good, type => undef ],
+        [ body => $good, key  => 'k' x 256 ],
+    );
+}
+
+# The same answer as for good contents, whatever is wrong with these.
+sub gate_comes_first ($what, $user, $token, $status, $code, %more) {
+    for my $request (map {@$_} @bad_contents{ sort keys %bad_contents }) {
+        my ($method, $path, %o) = @$request;
+        my $shown = join ' ', map { ref ? 'good' : substr $_ // 'none', 0, 20 } map { ($_ => $o{$_}) } sort keys %o;
+        my $r     = $usher->request($method, $path, user => $user, token => $token, %o);
+        problem_is($r, $status, $code, "$what token before the contents: $method $path $shown", %more);
+    }
+    for my $path (sort keys %bad_contents) {
+        my $method = $path =~ /payments|reservations/ ? 'POST' : 'GET';
+        my $r      = $usher->fcgi($method => $path, user => $user, token => $token, raw => ' ' x 17_000);
+        problem_is($r, $status, $code, "$what token before the length of a body: $method $path", %more);
+    }
+}
+unchanged_ok(
+    $usher,
+    'nothing happens before a closed gate either',
+    sub {
+        gate_comes_first('a waiting', 10, $waiting, 403, 'not-admitted', position => 'int', headers => { 'Retry-After' => qr/^[1-9]\d*$/ });
+        gate_comes_first('a used-up',  9,  $used, 401, 'queue-token-invalid');
+        gate_comes_first('a returned', 12, $left, 401, 'queue-token-invalid');
+    }
+);
 my $head = operation('HEAD of concerts', 10, $waiting);
 status_is($head, 403, 'HEAD meets the same gate');
 header_is($head, 'Retry-After', qr/^\d+$/, 'with the same headers');
@@ -85,6 +129,18 @@ problem_is(
 # Open.
 status_is(operation($_, 7, $active), { reserve => 201, pay => 404 }->{$_} // 200, "$_ with an active token") for @gated;
 
+# Contents that are refused inside: asking the gate about them is no first use. (Where the gate is passed by itself,
+# schedules, it is one.)
+my $fresh = $usher->admit(13);
+my $until = sub () { $usher->get('/v1/queue/tokens/me', token => $fresh)->json->{active_until} };
+my $claim = $until->();
+for my $request (map {@$_} @bad_contents{ grep { !/schedules$/ } sort keys %bad_contents }) {
+    my ($method, $path, %o) = @$request;
+    my $r = $usher->request($method, $path, user => 13, token => $fresh, %o);
+    like($r->status, qr/^4(?:00|15)$/, "inside, the contents count: $method $path") or diag $r->body;
+}
+is($until->(), $claim, 'a look is no first use');
+
 # What is not gated stays open to everybody with an identity.
 status_is($usher->get($_, user => 10), 200, "$_ needs no place in the line")
     for '/v1/balance', '/v1/balance/entries', '/v1/reservations';
@@ -98,6 +154,7 @@ status_is(operation('concert', $_->[0], $_->[1]), 200, "user $_->[0] comes in ti
 $usher->clock_advance(61);
 problem_is(operation('concert', 20, $idle),
     401, 'queue-token-invalid', 'who does not come within claim_window loses the place');
+gate_comes_first('an expired', 20, $idle, 401, 'queue-token-invalid');
 $usher->clock_advance(530);    # 591 s after the first use
 status_is(operation('concert', 21, $busy), 200, 'shortly before active_ttl');
 my $late = $usher->hold(22, $holder, $schedule, pop @seats);
@@ -113,9 +170,9 @@ status_is($usher->post('/v1/payments', user => 22, token => $holder, body => { r
     201, 'so that it can be paid to the last');
 
 # Redis forgot its scripts.
-my ($fresh) = $usher->admit(30);
+my ($newcomer) = $usher->admit(30);
 $usher->redis('SCRIPT', 'FLUSH');
-status_is(operation('concert', 30, $fresh), 200, 'NOSCRIPT is survived by a gated read');
+status_is(operation('concert', 30, $newcomer), 200, 'NOSCRIPT is survived by a gated read');
 $usher->redis('SCRIPT', 'FLUSH');
 status_is($usher->post('/v1/queue/tokens', user => 31), 201, 'and by a write');
 

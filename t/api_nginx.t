@@ -2,6 +2,7 @@
 use v5.36;
 use FindBin;
 use lib "$FindBin::Bin/lib";
+use IO::Select;
 use Test::More;
 use Time::HiRes qw(time);
 use Usher::Check;
@@ -150,5 +151,20 @@ my $narrow = Usher::Stack->new(workers => 1, nginx => { rate_address => '1r/s', 
 @limited = grep { $_->status == 429 } @got;
 cmp_ok(scalar @limited, '>=', 3, 'an address that asks too often is limited whatever its tokens');
 problem_is($limited[0], 429, 'too-many-requests', 'with a problem', headers => $retry);
+for my $path (qw(/healthz /readyz /v1/queue)) {
+    @limited = grep { $_->status == 429 } map { $narrow->get($path) } 1 .. 8;
+    cmp_ok(scalar @limited, '>=', 3, "$path is limited by address, too");
+    problem_is($limited[0], 429, 'too-many-requests', '... with a problem', headers => $retry);
+}
+
+# The line when there is no copy yet: whoever waits for the first one looks again only after the lock's timeout.
+kill 'STOP', $tight->worker_pids;
+my @waiting = map { my $s = Usher::Http::connect_to($tight->address); syswrite $s, Usher::Http::bytes('GET', '/v1/queue', [ Host => 'x' ], undef); $s } 1 .. 10;
+my $from = time;
+kill 'CONT', $tight->worker_pids;
+is(scalar(grep { readable($_, 5) } @waiting), 10, 'everybody is answered');
+cmp_ok(time - $from, '<', 0.4, 'soon, though nobody is told when the copy is there');
+
+sub readable ($socket, $seconds) { IO::Select->new($socket)->can_read($seconds) }
 
 done_testing;

@@ -198,6 +198,10 @@ unchanged_ok(
         is($replay->json->{id}, $first->json->{id}, 'the same reservation');
         problem_is(reserve(12, [ $seats[36] ], key => 'k1'),
             422, 'idempotency-key-reused', 'the key for another request');
+        problem_is(reserve(12, [ @seats[ 35, 36 ] ], key => 'k1'),
+            422, 'idempotency-key-reused', 'the key for the seat that it holds and one more');
+        problem_is(reserve(12, [ $seats[35], 999_999 ], key => 'k3'),
+            404, 'not-found', 'a held seat and one that is not there');
     }
 );
 status_is($usher->delete($first->header('Location'), user => 12), 204, 'cancel it');
@@ -215,5 +219,33 @@ shape_is(
     'and the key may be used again: refusals are not stored',
     'Idempotent-Replayed' => undef
 );
+
+# How long the queue token lives: a hold lengthens it, a hold that came to nothing does not.
+my $now = sub { int(1000 * $usher->now) };
+sub life ($user) { $usher->redis('ZSCORE', 'q:{main}:active', $user) }
+my $short = $now->() + 60_000;
+$usher->redis('ZADD', 'q:{main}:active', $short, 9);
+my ($shut, @shut_seats) = $usher->schedule($concert, seats => 1, opens => -7200, closes => -3600);
+problem_is(reserve(9, [999_999]),                           404, 'not-found',    'no such seat');
+problem_is(reserve(9, [ $shut_seats[0] ], schedule => $shut), 409, 'sales-closed', 'not on sale');
+is(life(9), $short, 'a hold that came to nothing leaves the token its life');
+my $kept = reserve(9, [ $seats[37] ]);
+shape_is($kept, 201, $held, 'a hold');
+my $ends = sub ($r) { 1000 * $usher->psql('SELECT extract(epoch FROM expires_at) FROM reservation WHERE id = $1', $r->json->{id}) };
+cmp_ok(life(9), '>=', $ends->($kept), 'keeps the token alive as long as it lasts');
+status_is($usher->delete($kept->header('Location'), user => 9), 204, 'it is cancelled');
+
+# As if its worker had died after the claim, 200 seconds ago.
+$usher->redis('HSET', "s:{main}:$schedule:seats", $seats[38], ($now->() + 100_000) . ' 9');
+$usher->redis('ZADD', 'q:{main}:active', $now->() + 105_000, 9);
+my $retry = reserve(9, [ $seats[38] ], key => 'k9');
+shape_is($retry, 201, $held, 'the retry of a hold that was cut off');
+cmp_ok(life(9), '>=', $ends->($retry), 'keeps the token alive, too');
+is(($usher->redis('HGET', "s:{main}:$schedule:seats", $seats[38]) =~ /^(\d+) 9$/)[0], int $ends->($retry), 'and the doorman knows until when');
+
+# Cancelled while somebody loads the doorman, who had asked PostgreSQL before.
+$usher->redis('UNLINK', "s:{main}:$schedule:seats");
+status_is($usher->delete($retry->header('Location'), user => 9), 204, 'a cancellation at a doorman who knows nothing');
+cmp_ok($usher->redis('HGET', "s:{main}:$schedule:seats", 'n') // 0, '>', 0, 'counts as a change, so that he is not told what was');
 
 done_testing;

@@ -81,6 +81,22 @@ unlike($line, qr/fastcgi_param (?!REMOTE_ADDR )\w+ \$(?!usher_line_method|reques
 like($line, qr/fastcgi_cache_use_stale updating;/, 'the old copy is served');
 like($line, qr/fastcgi_cache_background_update on;/, '... while one request refreshes it');
 
+like($line, qr/fastcgi_cache_lock_timeout 100ms;/, '... and nobody waits long for the first copy, whose coming is not noticed');
+like($line, qr/open_file_cache max=/, '... whose file is not opened for each request');
+unlike($text =~ s/location = \/v1\/queue \{.*?\n        \}//sr, qr/open_file_cache/, '... which nothing else needs');
+like($conf, qr/^pcre_jit on;/m, 'patterns are compiled');
+
+# Whose limit counts for a bearer token. (nginx' expressions are Perl's.)
+my ($bearer) = $text =~ /"~\*?(.+)" "bearer \$usher_signature";/;
+my $last = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNO-_';
+my $caller = sub { return $_[0] =~ /$bearer/i ? $+{usher_signature} : 'the address' };
+is($caller->("$_->[1]$last"), $last, "a bearer token's limit is its own: $_->[0]")
+    for ['HS256', 'Bearer e30.e30.'], ['ES256', 'Bearer e30.e30.' . 'x' x 43], ['RS256', 'Bearer e30.e30.' . 'x' x 299],
+    ['another spelling', 'bearer   e30.e30.'];
+is($caller->($_), 'the address', 'what is none counts for the address: ' . substr $_, 0, 30)
+    for "$last", "Bearer $last", "Bearer e30.$last", "Basic e30.e30.$last", "Bearer e30.e30.$last ", "Bearer e30.e30.e30.$last",
+    'Bearer e30.e30.' . substr($last, 1), 'Bearer ' . ' ' x 5000 . $last, 'Bearer e30.e30.' . 'x' x 16_000 . '!';
+
 my @locations = $text =~ /location ([^{]+) \{/g;
 for my $name (@locations) {
     my $body = location($name);
@@ -93,7 +109,8 @@ for my $name (@locations) {
         'fastcgi_read_timeout 5s;',
         'fastcgi_hide_header X-Request-Id;',
         'fastcgi_param HTTP_X_REQUEST_ID $request_id;',
-        'fastcgi_param HTTP_PROXY "";'
+        'fastcgi_param HTTP_PROXY "";',
+        'limit_req zone=usher_address burst=400 nodelay;'
       )
     {
         like($body, qr/^\s*\Q$want\E$/m, "$name: $want");

@@ -16,7 +16,6 @@ query($usher, 'CREATE TABLE race (who text, reservation_id bigint, outcome text)
 
 # A payment waits for the deadline twice: between looking at the reservation and taking it, and before it is committed.
 slowly($usher, 'usher_pay', '-- Paying and expiring both begin', 0.004);
-slowly($usher, 'usher_pay', '-- A user without a wallet',        0.002);
 
 my $seat = 0;
 

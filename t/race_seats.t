@@ -43,7 +43,7 @@ sub look () {
 sub live_seats (@of) {
     my $list = join ',', @of;
     return sum0 query($usher,
-        "SELECT count(*) FROM reservation_ticket WHERE seat_id IN ($list) AND reservation_status IN ('held', 'paid')");
+        "SELECT count(*) FROM reservation_ticket WHERE seat_id IN ($list) AND live");
 }
 
 subtest '50 users want one seat' => sub {

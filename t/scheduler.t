@@ -194,8 +194,8 @@ subtest 'expire works in batches and around others' => sub {
         WITH r AS (INSERT INTO reservation (user_id, schedule_id, status, total_price, reserved_at, expires_at)
                 SELECT 100000 + n, $1, 'held', 1000, usher_clock() - interval '10 min', usher_clock() - interval '5 min' + n * interval '1 ms'
                 FROM generate_series(1, 1210) n RETURNING *)
-            INSERT INTO reservation_ticket (reservation_id, schedule_id, reservation_status, seat_id, location, price)
-            SELECT r.id, $1, 'held', s.id, s.location, 1000 FROM r JOIN concert_seat s ON s.schedule_id = $1
+            INSERT INTO reservation_ticket (reservation_id, schedule_id, live, seat_id, location, price)
+            SELECT r.id, $1, true, s.id, s.location, 1000 FROM r JOIN concert_seat s ON s.schedule_id = $1
                 AND s.location = 'A' || (r.user_id - 100000)}, $big
     );
     my $left =
@@ -341,15 +341,58 @@ subtest 'the pace' => sub {
     my %moment;
     $moment{$_}++ for @at;
     cmp_ok(max(values %moment), '<=', $batch / 5, 'never more than a fifth at once');
-    my $run = Usher::Process->start(
-        command => [ $usher->build . '/usher-scheduler', '-c', $usher->{conf}, '-o', 'promote_period=60s', 'promote' ],
-        env     => $usher->_environment,
-        log     => "$usher->{dir}/term.log",
-    );
+};
+
+# A run that is stopped (SIGSTOP) right before this step; the trace of its steps begins anew there.
+my %hook = map { ($_ => "$usher->{dir}/$_") } qw(crash trace);
+
+sub paused_before ($step, @args) {
+    local $usher->{env} = { USHER_TEST_CRASH => $hook{crash}, USHER_TEST_CRASH_TRACE => $hook{trace} };
+    Usher::Process::spew($hook{trace}, '');
+    Usher::Process::spew($hook{crash}, "before:$step pause\n");
+    my $run = $usher->background('usher-scheduler', @args);
+    ok(Usher::Process::until_true(sub { Usher::Process::slurp('/proc/' . $run->pid . '/stat') =~ /\) T / }), "at $step");
+    Usher::Process::spew($hook{trace}, '');
+    return $run;
+}
+sub steps () { [ Usher::Process::slurp($hook{trace}) =~ /^before:(.*)/mg ] }
+
+subtest 'TERM' => sub {
+    my $run = $usher->background('usher-scheduler', '-o', 'promote_period=60s', 'promote');
     Usher::Process::until_true(
         sub { query($usher, q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 1970496882}) });
     $run->signal('TERM');
-    is($run->wait(5), 0, 'TERM ends a run before its time, with 0');
+    is($run->wait(5), 0, 'ends a promote before its time, with 0');
+
+    # It was stopped for longer than a tick (20 ms) and would go on at once.
+    my $from = time;
+    $run = paused_before('promote', '-o', 'promote_period=2s', 'promote');
+    $run->signal('TERM');
+    Usher::Process::until_true(sub { time > $from + 0.05 });
+    $run->signal('CONT');
+    is($run->wait(5), 0, 'also one that is behind its schedule');
+    is_deeply(steps(), [], 'after the step that it is at');
+
+    $run = paused_before('lapse', 'expire');
+    $run->signal('TERM');
+    $run->signal('CONT');
+    is($run->wait(5), 0, 'ends an expire, with 0');
+    is_deeply(steps(), [], 'after the step that it is at');
+};
+
+subtest 'TERM while PostgreSQL is frozen' => sub {
+    join_all(2501);
+    my $run = $usher->background('usher-scheduler',
+        map({ ('-o', $_) } qw(promote_period=60s statement_timeout=500ms lock_timeout=250ms)), 'promote');
+    ok(Usher::Process::until_true(sub { keys %{ history(2501) } }), 'a run that has both its connections');
+    my @servers = ($usher->{postgres}{process}->pid, query($usher, q{SELECT pid FROM pg_stat_activity WHERE usename = 'usher'}));
+    kill STOP => @servers;
+    my $from = time;
+    $run->signal('TERM');
+    is($run->wait(10), 0, 'ends it, with 0');
+    cmp_ok(time - $from, '<', 2, 'and does not wait for an answer');
+    kill CONT => @servers;
+    like(scheduler_ok('promote'), qr/^(?!.*another scheduler).*admitted=/s, 'and the lock is free');
 };
 
 subtest 'a history that is far behind holds nobody up' => sub {

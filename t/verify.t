@@ -148,8 +148,8 @@ unchanged_ok($usher, 'verify changes nothing', sub {
 is($status, 0, 'a box office in use is sound') || diag($out, $err);
 is($err, '', 'nothing to complain about');
 my @names = map { /^ok +(\S+) / ? $1 : () } split /\n/, $out;
-like($out, qr/^20 invariants: 20 hold, 0 broken, 0 not checked; \d+\.\d s$/m, 'it says how many invariants hold');
-is(scalar @names, 20, 'and names them');
+like($out, qr/^21 invariants: 21 hold, 0 broken, 0 not checked; \d+\.\d s$/m, 'it says how many invariants hold');
+is(scalar @names, 21, 'and names them');
 my %is_name = map { ($_ => 1) } @names;
 is_deeply([ grep { !$is_name{$_} } map {tr/_/-/r} $usher->psql(q{SELECT substr(viewname, 8) FROM pg_views WHERE viewname LIKE 'verify\_%'}) ],
     [], 'every view of sql/ is asked');
@@ -175,8 +175,14 @@ $usher->psql(q{
 my @tables = qw(users asset reservation reservation_ticket payment ledger idempotency_key waiting_token);
 $usher->psql(join ';', map {"CREATE TABLE kept.$_ AS TABLE public.$_"} @tables);
 
+# The columns that are not computed.
+my %columns = map {
+    $_ => $usher->psql(q{SELECT string_agg(attname, ', ') FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0
+        AND attgenerated = ''}, $_)
+} @tables;
+
 sub mend_database {
-    sql(map {"TRUNCATE $_; INSERT INTO $_ OVERRIDING SYSTEM VALUE TABLE kept.$_"} @tables);
+    sql(map {"TRUNCATE $_; INSERT INTO $_ ($columns{$_}) OVERRIDING SYSTEM VALUE SELECT $columns{$_} FROM kept.$_"} @tables);
 }
 
 # As the superuser, past all triggers and foreign keys.
@@ -205,34 +211,39 @@ my $tomorrow = q{now() + interval '1 day'};
 breaks('a seat held twice', { 'one-live-ticket' => 1 }, sub {
     sql(qq{WITH r AS (INSERT INTO reservation (user_id, schedule_id, status, total_price, reserved_at, expires_at)
                VALUES ($fickle, $schedule, 'held', 100, now(), $tomorrow) RETURNING id)
-           INSERT INTO reservation_ticket (reservation_id, schedule_id, reservation_status, seat_id, location, price)
-           SELECT id, $schedule, 'held', $seats[3], 'A4', 100 FROM r});
+           INSERT INTO reservation_ticket (reservation_id, schedule_id, live, seat_id, location, price)
+           SELECT id, $schedule, true, $seats[3], 'A4', 100 FROM r});
 });
 breaks('tickets that did not follow', { 'ticket-state' => 2 },
-    sub { sql("UPDATE reservation_ticket SET reservation_status = 'cancelled' WHERE reservation_id = $held") });
+    sub { sql("UPDATE reservation_ticket SET live = false WHERE reservation_id = $held") });
 breaks('a ticket of another schedule\'s seat', { 'ticket-state' => 1 },
     sub { sql("UPDATE reservation_ticket SET seat_id = $other_seats[0] WHERE reservation_id = $cancelled") });
 breaks('a ticket of no reservation', { 'ticket-state' => 1 }, sub {
-    sql(qq{INSERT INTO reservation_ticket (reservation_id, schedule_id, reservation_status, seat_id, location, price)
-           VALUES (999999, $schedule, 'expired', $seats[9], 'A10', 100)});
+    sql(qq{INSERT INTO reservation_ticket (reservation_id, schedule_id, live, seat_id, location, price)
+           VALUES (999999, $schedule, false, $seats[9], 'A10', 100)});
 });
 breaks('completed, but not paid', { 'reservation-state' => 1 },
     sub { sql("UPDATE reservation SET completed_at = now() WHERE id = $cancelled") });
 breaks('paid after its deadline', { 'reservation-state' => 1 },
-    sub { sql("UPDATE reservation SET completed_at = expires_at + interval '1s' WHERE id = $sold") });
+    sub {
+        sql("UPDATE reservation SET completed_at = expires_at + interval '1s' WHERE id = $sold",
+            "UPDATE payment SET paid_at = (SELECT completed_at FROM reservation WHERE id = $sold) WHERE reservation_id = $sold");
+    });
 breaks('a reservation of nobody', { 'reservation-state' => 1 }, sub { sql("DELETE FROM users WHERE user_id = $holder") });
 breaks('a wrong total', { 'reservation-total' => 1 }, sub { sql("UPDATE reservation SET total_price = 201 WHERE id = $held") });
 breaks('a reservation without tickets', { 'reservation-total' => 1 },
     sub { sql("DELETE FROM reservation_ticket WHERE reservation_id = $cancelled") });
 
 breaks('paid without a payment', { payment => 1 }, sub {
-    sql("UPDATE reservation SET status = 'paid', completed_at = reserved_at WHERE id = $held",
-        "UPDATE reservation_ticket SET reservation_status = 'paid' WHERE reservation_id = $held");
+    sql("UPDATE reservation SET status = 'paid', completed_at = reserved_at WHERE id = $held");
 });
+breaks('paid at another time', { payment => 1 },
+    sub { sql("UPDATE payment SET paid_at = paid_at + interval '1 us' WHERE reservation_id = $sold") });
 breaks('paid by somebody else', { payment => 2 },
     sub { sql("UPDATE reservation SET user_id = $holder WHERE id IN ($sold, $second_sold)") });
 breaks('paid twice', { payment => 1 }, sub {
-    sql(qq{WITH p AS (INSERT INTO payment (reservation_id, user_id, price, paid_at) VALUES ($sold, $buyer, 200, now()) RETURNING id)
+    sql(qq{WITH p AS (INSERT INTO payment (reservation_id, user_id, price, paid_at)
+               SELECT id, $buyer, 200, completed_at FROM reservation WHERE id = $sold RETURNING id)
            INSERT INTO ledger (user_id, kind, debit, credit, amount, balance, payment_id, created_at)
            SELECT $buyer, 'payment', $buyer, -1, 200, 600, id, now() FROM p},
         "UPDATE asset SET balance = 600 WHERE user_id = $buyer");
@@ -245,8 +256,8 @@ breaks('a debt, and a doorman who was not told', { 'balance-not-negative' => 1, 
     sql('INSERT INTO users VALUES (900)', 'INSERT INTO asset (user_id, balance) VALUES (900, -100)',
         qq{WITH r AS (INSERT INTO reservation (user_id, schedule_id, status, total_price, reserved_at, expires_at, completed_at)
                       VALUES (900, $other, 'paid', 100, now(), $tomorrow, now()) RETURNING id),
-                t AS (INSERT INTO reservation_ticket (reservation_id, schedule_id, reservation_status, seat_id, location, price)
-                      SELECT id, $other, 'paid', $other_seats[0], 'A1', 100 FROM r),
+                t AS (INSERT INTO reservation_ticket (reservation_id, schedule_id, live, seat_id, location, price)
+                      SELECT id, $other, true, $other_seats[0], 'A1', 100 FROM r),
                 p AS (INSERT INTO payment (reservation_id, user_id, price, paid_at) SELECT id, 900, 100, now() FROM r RETURNING id)
            INSERT INTO ledger (user_id, kind, debit, credit, amount, balance, payment_id, created_at)
            SELECT 900, 'payment', 900, -1, 100, -100, id, now() FROM p});
@@ -261,6 +272,28 @@ breaks("a key of another's effect", { idempotency => 1 },
     sub { sql("UPDATE idempotency_key SET user_id = 1 WHERE user_id = $buyer AND payment_id IS NOT NULL") });
 breaks('a key of nothing', { idempotency => 1 },
     sub { sql("UPDATE idempotency_key SET payment_id = NULL WHERE user_id = $buyer AND payment_id IS NOT NULL") });
+
+# Rights with which a function that runs as the owner could be led astray.
+breaks("a right to $_->[1] of $_->[3]", { 'no-shadows' => 1 },
+    sub { sql("GRANT $_->[0] ON $_->[2] TO $_->[3]") }, sub { sql("REVOKE $_->[0] ON $_->[2] FROM $_->[3]") })
+    for map { my $to = $_; map { [ @$_, $to ] } [ TEMPORARY => 'temporary tables', 'DATABASE usher' ], [ CREATE => 'schemas', 'DATABASE usher' ],
+        [ CREATE => 'tables', 'SCHEMA public' ], [ CREATE => 'tables elsewhere', 'SCHEMA kept' ] } qw(PUBLIC usher);
+breaks('a schema of the workers', { 'no-shadows' => 1 },
+    sub { sql('CREATE SCHEMA own AUTHORIZATION usher') }, sub { sql('DROP SCHEMA own') });
+breaks('rights of a group that the workers are in', { 'no-shadows' => 1 },
+    sub { sql('CREATE ROLE helpers', 'GRANT CREATE ON SCHEMA public TO helpers', 'GRANT helpers TO usher') },
+    sub { sql('REVOKE CREATE ON SCHEMA public FROM helpers', 'DROP ROLE helpers') });
+
+# A dump has no rights on the database: those of a new one let everybody create temporary tables.
+$usher->psql('CREATE DATABASE restored OWNER usher_owner');
+Usher::Process::must({}, 'sh', '-c', '"$0" -h "$2" -U postgres usher | "$1" -X -q -v ON_ERROR_STOP=1 -h "$2" -U postgres restored',
+    map({ Usher::Process::find_program($_) } qw(pg_dump psql)), $usher->{postgres}{dir});
+my $restored = 'database_owner=' . $usher->{postgres}->conninfo('usher_owner') =~ s/dbname=usher /dbname=restored /r;
+my ($lost) = map { $_->{examples}[0] } grep { $_->{name} eq 'no-shadows' }
+    @{ breaks('a copy in a new database', { 'no-shadows' => 1 }, sub { }, sub { }, $restored)->{invariants} };
+like($lost, qr/^PUBLIC may create temporary tables: REVOKE TEMPORARY ON DATABASE restored FROM PUBLIC$/, 'says what to do');
+$usher->psql($lost =~ s/.*: //r);
+is((verify($usher, '--settle', 0, $restored))[0], 0, 'which helps');
 
 # The line and its history.
 breaks('a token that is used up and not ended', { 'history-state' => 2 },
@@ -358,7 +391,7 @@ sql('UPDATE asset SET balance = balance + 1');
 ($status, $out, $err) = $usher->ctl('verify', '--settle', 0);
 is($status, 1, 'breaches: exit status 1');
 like($out, qr/^BREACH +balance +[^\n]*: 4 breaches\n +user $buyer: balance 801, ledger entries 800\n/m, 'named and counted');
-like($out, qr/^20 invariants: 19 hold, 1 broken, 0 not checked;/m, 'summed up');
+like($out, qr/^21 invariants: 20 hold, 1 broken, 0 not checked;/m, 'summed up');
 mend_database();
 
 sql(q{INSERT INTO idempotency_key SELECT g, 'k', '', NULL, NULL, 1000000 + g, now() FROM generate_series(1001, 1020) g});
@@ -376,7 +409,7 @@ is($status, 1, 'without Redis a breach in PostgreSQL still is one');
 mend_database();
 ($status, $out, $err) = $usher->ctl('verify');
 is($status, 69, 'without Redis it cannot be told');
-like($out, qr/12 hold, 0 broken, 8 not checked/, 'the rest is');
+like($out, qr/13 hold, 0 broken, 8 not checked/, 'the rest is');
 like($err, qr/could be checked: Redis does not answer/, 'the reason is said');
 $usher->{redis}->start;
 is(($usher->ctl('verify'))[0], 0, 'with Redis again');

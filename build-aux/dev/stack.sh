@@ -218,6 +218,8 @@ postgres_folder() {
     ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -t/ -k5n | tail -n 1
 }
 
+# As in an installation: postgres made the cluster, usher_owner owns the database and nothing else.
+super_psql() { psql -X -q -v ON_ERROR_STOP=1 -h "$RUN/pg" -p "$PG_PORT" -U postgres "$@"; }
 owner_psql() { psql -X -q -v ON_ERROR_STOP=1 -h "$RUN/pg" -p "$PG_PORT" -U usher_owner "$@"; }
 
 # milliseconds DURATION: of a configuration value: 90 90s 250ms 5min 24h
@@ -271,14 +273,14 @@ CONF
 start_postgres() {
     step "Starting PostgreSQL"
     if [ "$FRESH" = yes ]; then
-        (as_server "$PG/initdb" -D "$RUN/pgdata" -U usher_owner -A trust --no-locale -E UTF8 --no-sync --no-instructions) \
+        (as_server "$PG/initdb" -D "$RUN/pgdata" -U postgres -A trust --no-locale -E UTF8 --no-sync --no-instructions) \
             >"$RUN/logs/initdb.log" 2>&1 9>&- </dev/null || fail "initdb failed." initdb
     fi
     # Durable as in production: fsync and synchronous_commit stay on. Autovacuum, checkpoints: as they are.
     stack_spawn postgresql PostgreSQL "$PG/postgres" -D "$RUN/pgdata" -k "$RUN/pg" -p "$PG_PORT" -c listen_addresses= \
         -c unix_socket_permissions=0700 -c max_connections=200 -c shared_buffers=256MB -c max_wal_size=2GB -c jit=off \
         -c log_line_prefix='%m [%p] %u ' -c timezone=UTC -c log_timezone=UTC
-    await PostgreSQL postgresql owner_psql -d postgres -c 'SELECT 1'
+    await PostgreSQL postgresql "$PG/pg_isready" -q -h "$RUN/pg" -p "$PG_PORT"
     say "done"
 }
 
@@ -293,8 +295,9 @@ start_redis() {
 load_data() {
     step "Creating the tables"
     if [ "$FRESH" = yes ]; then
-        owner_psql -d postgres -c 'CREATE ROLE usher LOGIN' -c 'CREATE DATABASE usher' >"$RUN/logs/migrate.log" 2>&1 ||
-            fail "cannot create the role and the database." migrate
+        super_psql -d postgres -c 'CREATE ROLE usher LOGIN' -c 'CREATE ROLE usher_owner LOGIN' \
+            -c 'CREATE DATABASE usher OWNER usher_owner' >"$RUN/logs/migrate.log" 2>&1 ||
+            fail "cannot create the roles and the database." migrate
     fi
     "$RUN/bin/usherctl" -c "$RUN/usher.conf" migrate >>"$RUN/logs/migrate.log" 2>&1 || fail "usherctl migrate failed." migrate
     say "done"

@@ -11,7 +11,8 @@ enum error gate_identify(struct exchange *x) MUST_CHECK;
  * E_QUEUE_TOKEN_MISMATCH. Whether it is admitted is not asked here. */
 enum error gate_read_pass(struct exchange *x) MUST_CHECK;
 
-/* Whether the pass is admitted, in a round trip of its own. */
+/* Whether the pass is admitted, in a round trip of its own; a look does not count as its first use. */
+enum error gate_look(struct exchange *x) MUST_CHECK;
 enum error gate_pass(struct exchange *x) MUST_CHECK;
 
 #endif

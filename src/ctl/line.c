@@ -10,7 +10,9 @@
 
 static int no_answer(void)
 {
-    fprintf(stderr, "usherctl: Redis does not answer (see the key redis in the configuration)\n");
+    fprintf(stderr,
+            "usherctl: Redis does not answer, or it has lost the line and PostgreSQL cannot give it back just now"
+            " (see the keys redis and database in the configuration)\n");
     return EXIT_FAILED;
 }
 
@@ -35,14 +37,20 @@ int command_line(struct command_call *call)
 
 static int set_paused(struct command_call *call, bool paused)
 {
-    bool before = false;
+    bool before, kept;
     if (call->argc)
         return command_usage(paused ? "pause" : "resume");
     struct sale *sale = sale_open_without_key(call->config);
-    enum error error = queue_pause(sale, call->arena, paused, &before);
+    enum error error = queue_pause(sale, call->arena, paused, &before, &kept);
     sale_close(sale);
     if (error != OK)
         return no_answer();
+    if (!kept) {
+        fprintf(stderr,
+                "usherctl: the line is now paused, but PostgreSQL does not answer: should Redis lose the line or"
+                " restart, it comes back as it was before; repeat the command\n");
+        return EXIT_FAILED;
+    }
     printf("the line %s %s\n", before == paused ? "was already" : "is now", paused ? "paused" : "open");
     return EXIT_OK;
 }

@@ -17,30 +17,32 @@ struct pg;
 struct redis;
 
 // clang-format off
-/* PG: the view verify_<name>, with '_' for '-', in sql/008_verify.sql. LINE, HALL: verify_line.c and its neighbours.
+/* PG: the view verify_<name>, with '_' for '-', in sql/008_verify.sql. RIGHTS: verify_database.c. LINE, HALL: verify_line.c
+ * and its neighbours.
  *
- *      symbol                where  name                    what holds */
-#define INVARIANT_TABLE(ROW)                                                                                                       \
-    ROW(ONE_LIVE_TICKET,      PG,   "one-live-ticket",      "no seat has two live tickets")                                        \
-    ROW(TICKET_STATE,         PG,   "ticket-state",         "seat, ticket and reservation agree on schedule and state")            \
-    ROW(RESERVATION_STATE,    PG,   "reservation-state",    "a reservation is completed when it is paid, and before its deadline") \
-    ROW(RESERVATION_TOTAL,    PG,   "reservation-total",    "a reservation's total is the sum of its tickets")                     \
-    ROW(PAYMENT,              PG,   "payment",              "a paid reservation has one payment, of its price by its owner")       \
-    ROW(PAYMENT_ENTRY,        PG,   "payment-entry",        "a payment has one ledger entry, of its price by its payer")           \
-    ROW(BALANCE,              PG,   "balance",              "a balance is the sum of the user's ledger entries")                   \
-    ROW(BALANCE_NOT_NEGATIVE, PG,   "balance-not-negative", "no balance is or was negative")                                       \
-    ROW(RUNNING_BALANCE,      PG,   "running-balance",      "each ledger entry's balance is the sum up to it")                     \
-    ROW(LEDGER_ZERO,          PG,   "ledger-zero",          "the ledger sums to zero, entry by entry")                             \
-    ROW(IDEMPOTENCY,          PG,   "idempotency",          "an idempotency key has its effect, of the same user")                 \
-    ROW(HISTORY_STATE,        PG,   "history-state",        "the line's history knows one live ticket of a user, and its times")   \
-    ROW(LINE_PLACE,           LINE, "line-place",           "who is in the line has a record, and waits or is active, not both")   \
-    ROW(LINE_ORDER,           LINE, "line-order",           "the line's order is the order of the tickets; none is skipped")       \
-    ROW(TICKET_COUNTER,       LINE, "ticket-counter",       "no ticket is above the last one issued")                              \
-    ROW(SERVING,              LINE, "serving",              "no admitted ticket is above the one being served")                    \
-    ROW(ACTIVE_MAX,           LINE, "active-max",           "at most active_max are active")                                       \
-    ROW(LINE_HISTORY,         LINE, "line-history",         "line and history agree, but for what waits to be written")            \
-    ROW(DOORMAN_FREE,         HALL, "doorman-free",         "the doorman gives away no seat that is held or sold")                 \
-    ROW(DOORMAN_SOLD,         HALL, "doorman-sold",         "the doorman keeps no seat as sold that is not")
+ *      symbol                where   name                    what holds */
+#define INVARIANT_TABLE(ROW)                                                                                                         \
+    ROW(ONE_LIVE_TICKET,      PG,     "one-live-ticket",      "no seat has two live tickets")                                        \
+    ROW(TICKET_STATE,         PG,     "ticket-state",         "seat, ticket and reservation agree on schedule and state")            \
+    ROW(RESERVATION_STATE,    PG,     "reservation-state",    "a reservation is completed when it is paid, and before its deadline") \
+    ROW(RESERVATION_TOTAL,    PG,     "reservation-total",    "a reservation's total is the sum of its tickets")                     \
+    ROW(PAYMENT,              PG,     "payment",              "a paid reservation has one payment, of its price by its owner")       \
+    ROW(PAYMENT_ENTRY,        PG,     "payment-entry",        "a payment has one ledger entry, of its price by its payer")           \
+    ROW(BALANCE,              PG,     "balance",              "a balance is the sum of the user's ledger entries")                   \
+    ROW(BALANCE_NOT_NEGATIVE, PG,     "balance-not-negative", "no balance is or was negative")                                       \
+    ROW(RUNNING_BALANCE,      PG,     "running-balance",      "each ledger entry's balance is the sum up to it")                     \
+    ROW(LEDGER_ZERO,          PG,     "ledger-zero",          "the ledger sums to zero, entry by entry")                             \
+    ROW(IDEMPOTENCY,          PG,     "idempotency",          "an idempotency key has its effect, of the same user")                 \
+    ROW(HISTORY_STATE,        PG,     "history-state",        "the line's history knows one live ticket of a user, and its times")   \
+    ROW(NO_SHADOWS,           RIGHTS, "no-shadows",           "neither the workers nor everybody can create what shadows a table")   \
+    ROW(LINE_PLACE,           LINE,   "line-place",           "who is in the line has a record, and waits or is active, not both")   \
+    ROW(LINE_ORDER,           LINE,   "line-order",           "the line's order is the order of the tickets; none is skipped")       \
+    ROW(TICKET_COUNTER,       LINE,   "ticket-counter",       "no ticket is above the last one issued")                              \
+    ROW(SERVING,              LINE,   "serving",              "no admitted ticket is above the one being served")                    \
+    ROW(ACTIVE_MAX,           LINE,   "active-max",           "at most active_max are active")                                       \
+    ROW(LINE_HISTORY,         LINE,   "line-history",         "line and history agree, but for what waits to be written")            \
+    ROW(DOORMAN_FREE,         HALL,   "doorman-free",         "the doorman gives away no seat that is held or sold")                 \
+    ROW(DOORMAN_SOLD,         HALL,   "doorman-sold",         "the doorman keeps no seat as sold that is not")
 // clang-format on
 
 enum invariant {
@@ -86,7 +88,7 @@ struct pg_rows;
 /* One snapshot from here to the end: everything that verify_query reads in between. */
 bool verify_snapshot_begin(struct verify *verify);
 void verify_snapshot_end(struct verify *verify);
-/* Runs the views. */
+/* Runs the views, and looks at the rights. */
 bool verify_database(struct verify *verify);
 /* One statement; rows live in scratch. */
 bool verify_query(struct verify *verify, struct arena *scratch, const char *sql, struct pg_rows **rows);

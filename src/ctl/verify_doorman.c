@@ -103,10 +103,11 @@ static enum verdict compare(const struct verify *verify, const struct truth *tru
 
 /* ---- PostgreSQL's side ---- */
 
-/* The first look: tickets alone, so a hold may have lapsed and nobody's name is known. */
+/* The first look: live tickets; a hold may have lapsed, and nobody's name is asked. */
 #define SEATS_WITH_TICKET                                                                                              \
-    "SELECT schedule_id, seat_id, reservation_status = 'paid' FROM reservation_ticket"                                 \
-    " WHERE schedule_id = ANY ($1::bigint[]) AND reservation_status IN ('held', 'paid') ORDER BY schedule_id, seat_id"
+    "SELECT t.schedule_id, t.seat_id, r.status = 'paid'"                                                               \
+    " FROM reservation_ticket t JOIN reservation r ON r.id = t.reservation_id"                                         \
+    " WHERE t.schedule_id = ANY ($1::bigint[]) AND t.live ORDER BY t.schedule_id, t.seat_id"
 
 /* The second: the whole truth of some seats. */
 #define SEATS_TAKEN                                                                                                    \
@@ -114,7 +115,7 @@ static enum verdict compare(const struct verify *verify, const struct truth *tru
     " CASE r.status WHEN 'paid' THEN 0 ELSE (extract(epoch FROM r.expires_at) * 1000)::bigint END AS deadline"         \
     " FROM reservation_ticket t JOIN reservation r ON r.id = t.reservation_id, (SELECT usher_clock() AS now) AS c"     \
     " WHERE t.schedule_id = ANY ($1::bigint[]) AND t.seat_id = ANY ($2::bigint[])"                                     \
-    " AND t.reservation_status IN ('held', 'paid') AND (r.status = 'paid' OR r.expires_at > c.now)"                    \
+    " AND t.live AND (r.status = 'paid' OR r.expires_at > c.now)"                                                      \
     " ORDER BY t.schedule_id, t.seat_id, deadline"
 
 static struct truth read_truth(const struct pg_rows *rows, size_t row)

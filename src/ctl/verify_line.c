@@ -361,8 +361,8 @@ bool verify_numbers(struct verify *verify, const struct places *places)
         redis_script(&calls[0], scratch, SCRIPT_LINE);
         redis_key(&calls[0], KEY_WAITING);
         redis_key(&calls[0], KEY_ACTIVE);
-        redis_key(&calls[0], KEY_ADMISSION);
         redis_key(&calls[0], KEY_SEQ);
+        redis_key(&calls[0], KEY_ADMISSION);
         redis_command(&calls[1], scratch, "HEXISTS", true);
         redis_key(&calls[1], KEY_ADMISSION);
         redis_text(&calls[1], "run");

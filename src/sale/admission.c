@@ -2,6 +2,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "sale/keys.h"
+#include "sale/outcome.h"
 #include "sale/queue.h"
 #include "sale/restore.h"
 #include "store/pg.h"
@@ -52,15 +53,29 @@ enum error queue_lapse(struct sale *sale, struct arena *arena, int64_t batch, in
     return error;
 }
 
-enum error queue_pause(struct sale *sale, struct arena *arena, bool paused, bool *was_paused)
+static enum error keep_pause(struct sale *sale, struct arena *arena, bool paused)
+{
+    struct pg_params params = {.arena = arena};
+    struct pg_rows *rows;
+    pg_bool(&params, paused);
+    return outcome_of_run(pg_run(sale->pg, arena, STATEMENT_PAUSE_LINE, &params, true, &rows));
+}
+
+/* PostgreSQL first: cut off in between, the line goes on as it was, and a loss of Redis gives what was asked for last.
+ */
+enum error queue_pause(struct sale *sale, struct arena *arena, bool paused, bool *was_paused, bool *kept)
 {
     struct redis_call call;
     struct redis_value *reply;
+    *was_paused = false;
+    *kept = keep_pause(sale, arena, paused) == OK;
+    if (!*kept && !paused)
+        return E_UNAVAILABLE;
     redis_script(&call, arena, SCRIPT_PAUSE);
-    redis_key(&call, KEY_ADMISSION);
+    queue_gate_keys(&call);
     redis_text(&call, paused ? "1" : "0");
-    enum error error = redis_run_one(sale->redis, arena, &call, &reply);
-    *was_paused = error == OK && reply->integer != 0;
+    enum error error = restore_and_run(sale, arena, &call, 1, &reply);
+    *was_paused = error == OK && redis_integer_at(reply, 0) != 0;
     return error;
 }
 

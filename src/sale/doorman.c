@@ -18,11 +18,20 @@ static const char *value_of(struct arena *arena, const struct seat_truth *truth)
 enum error doorman_correct(struct sale *sale, struct arena *arena, int64_t schedule, int64_t user,
                            const struct seat_truth *truths, size_t count)
 {
+    return doorman_answer(sale, arena, schedule, user, (struct token_life){0}, truths, count);
+}
+
+enum error doorman_answer(struct sale *sale, struct arena *arena, int64_t schedule, int64_t user,
+                          struct token_life life, const struct seat_truth *truths, size_t count)
+{
     struct redis_call call;
     struct redis_value *reply;
     redis_script(&call, arena, SCRIPT_RELEASE);
     redis_key(&call, key_seats(arena, schedule));
+    redis_key(&call, KEY_ACTIVE);
     redis_int(&call, user);
+    redis_int(&call, life.from);
+    redis_int(&call, life.to);
     for (size_t i = 0; i < count; i++) {
         redis_int(&call, truths[i].seat);
         redis_text(&call, truths[i].instead_of ? truths[i].instead_of : "");

@@ -13,9 +13,19 @@ struct seat_truth {
     int64_t holder;
 };
 
+/* What becomes of the life of the user's queue token, in ms: with from 0 it lasts until `to` at least; otherwise, where
+ * it ends at `from`, it ends at `to` again. All 0: nothing. */
+struct token_life {
+    int64_t from, to;
+};
+
 /* Tells the doorman; without instead_of, claims that are not user's and have not lapsed stay. */
 enum error doorman_correct(struct sale *sale, struct arena *arena, int64_t schedule, int64_t user,
                            const struct seat_truth *truths, size_t count) MUST_CHECK;
+
+/* The same, and in the same step the life of the user's token. */
+enum error doorman_answer(struct sale *sale, struct arena *arena, int64_t schedule, int64_t user,
+                          struct token_life life, const struct seat_truth *truths, size_t count) MUST_CHECK;
 
 /* Loads a doorman who knows nothing yet, so that the first to come need not wait for it. */
 enum error doorman_warm(struct sale *sale, struct arena *arena, int64_t schedule) MUST_CHECK;

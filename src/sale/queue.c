@@ -136,9 +136,9 @@ enum error queue_line(struct sale *sale, struct arena *arena, struct line *line)
     redis_script(&call, arena, SCRIPT_LINE);
     redis_key(&call, KEY_WAITING);
     redis_key(&call, KEY_ACTIVE);
-    redis_key(&call, KEY_ADMISSION);
     redis_key(&call, KEY_SEQ);
-    enum error error = redis_run_one(sale->redis, arena, &call, &reply);
+    redis_key(&call, KEY_ADMISSION);
+    enum error error = restore_and_run(sale, arena, &call, 1, &reply);
     if (error != OK)
         return error;
     *line = (struct line){

@@ -36,6 +36,7 @@ struct line {
     int64_t batch, active_max; /* in force now: with admission = adaptive they move */
 };
 
+/* E_UNAVAILABLE also while the line is lost. */
 enum error queue_line(struct sale *sale, struct arena *arena, struct line *line) MUST_CHECK;
 
 /* The gate by itself. look_only: a first use does not start the token's life. E_QUEUE_TOKEN_INVALID, or E_NOT_ADMITTED
@@ -66,8 +67,11 @@ struct promotion {
 enum error queue_promote(struct sale *sale, struct arena *arena, struct promotion *promotion) MUST_CHECK;
 /* Ends up to batch admitted tokens whose time is over. */
 enum error queue_lapse(struct sale *sale, struct arena *arena, int64_t batch, int64_t *ended) MUST_CHECK;
-/* Writes up to batch events of the line's history to PostgreSQL. */
+/* Writes up to batch events of the line's history to PostgreSQL; batch is at most HISTORY_BATCH. */
+enum { HISTORY_BATCH = 1000 };
 enum error queue_drain(struct sale *sale, struct arena *arena, int64_t batch, int64_t *drained) MUST_CHECK;
-enum error queue_pause(struct sale *sale, struct arena *arena, bool paused, bool *was_paused) MUST_CHECK;
+/* Pauses or resumes the line, in Redis and in PostgreSQL, from where it comes back should Redis lose it. kept false:
+ * PostgreSQL is away; the line is paused all the same (an operator in trouble wants that), but not resumed. */
+enum error queue_pause(struct sale *sale, struct arena *arena, bool paused, bool *was_paused, bool *kept) MUST_CHECK;
 
 #endif

@@ -88,27 +88,6 @@ static size_t read_truth(struct arena *arena, const char *text, struct seat_trut
     return count;
 }
 
-/* PostgreSQL did not hold what the doorman has claimed for this request: free what is free, mark what is taken. taken
- * is what usher_taken() says. */
-static void set_right(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t schedule,
-                      const int64_t *seats, size_t count, const char *taken, struct refusal *refusal)
-{
-    struct seat_truth *known, *truths = arena_array(arena, count, sizeof *truths);
-    size_t known_count = read_truth(arena, taken, &known);
-    refusal->seats = arena_array(arena, known_count, sizeof *refusal->seats);
-    refusal->seat_count = known_count;
-    for (size_t k = 0; k < known_count; k++)
-        refusal->seats[k] = known[k].seat;
-    for (size_t i = 0; i < count; i++) {
-        truths[i].seat = seats[i];
-        for (size_t k = 0; k < known_count; k++) {
-            if (known[k].seat == seats[i])
-                truths[i] = known[k];
-        }
-    }
-    if (doorman_correct(sale, arena, schedule, pass->user, truths, count) != OK)
-        log_warning("the doorman keeps a claim until it lapses schedule=%" PRId64, schedule);
-}
 
 static const char *hash_text(struct arena *arena, const int64_t *seats, size_t count)
 {
@@ -128,8 +107,34 @@ struct attempt {
     const int64_t *seats;
     size_t count;
     struct idempotency *idempotency;
-    bool inherited; /* the claim is of an earlier request of the same user, perhaps one that was cut off */
+    const char *claim;      /* this request's own, as the doorman has it; NULL: it found one of an earlier request of the
+                               same user, perhaps one that was cut off */
+    struct token_life undo; /* of what the claim did to the life of the token */
 };
+
+/* The doorman has something else than PostgreSQL: free what is free, mark what is taken. taken is what usher_taken()
+ * says. A claim of this request's own is the only one of the user's that is touched: others may be of requests under
+ * way. */
+static void set_right(struct sale *sale, struct arena *arena, const struct attempt *a, struct token_life life,
+                      const char *taken, struct refusal *refusal)
+{
+    struct seat_truth *known, *truths = arena_array(arena, a->count, sizeof *truths);
+    size_t known_count = read_truth(arena, taken, &known);
+    refusal->seats = arena_array(arena, known_count, sizeof *refusal->seats);
+    refusal->seat_count = known_count;
+    for (size_t k = 0; k < known_count; k++)
+        refusal->seats[k] = known[k].seat;
+    for (size_t i = 0; i < a->count; i++) {
+        truths[i].seat = a->seats[i];
+        for (size_t k = 0; k < known_count; k++) {
+            if (known[k].seat == a->seats[i])
+                truths[i] = known[k];
+        }
+        truths[i].instead_of = a->claim;
+    }
+    if (doorman_answer(sale, arena, a->schedule, a->pass->user, life, truths, a->count) != OK)
+        log_warning("the doorman keeps a claim until it lapses schedule=%" PRId64, a->schedule);
+}
 
 static enum pg_end decide(struct sale *sale, struct arena *arena, const struct attempt *a, struct pg_rows **rows)
 {
@@ -161,7 +166,8 @@ static const char *own_truth(struct arena *arena, const int64_t *seats, size_t c
     return text.data;
 }
 
-/* PostgreSQL's part: the outcome, and the doorman put right where it is not what he was told. */
+/* PostgreSQL's part: the outcome, and the doorman put right where it is not what he was told. What he has of an earlier
+ * request is put right only by an outcome that tells the truth of the seats. */
 static enum error hold_in_truth(struct sale *sale, struct arena *arena, const struct attempt *a,
                                 struct reservation *reservation, bool *replayed, struct refusal *refusal)
 {
@@ -170,18 +176,25 @@ static enum error hold_in_truth(struct sale *sale, struct arena *arena, const st
     enum pg_end end = decide(sale, arena, a, &rows);
     if (end != PG_OK) {
         /* When nobody knows whether the seats are held now, the claim stays until it is reviewed or lapses. */
-        if (end == PG_UNAVAILABLE && !a->inherited)
-            set_right(sale, arena, a->pass, a->schedule, a->seats, a->count, "", refusal);
+        if (end == PG_UNAVAILABLE && a->claim)
+            set_right(sale, arena, a, a->undo, "", refusal);
         return outcome_of_run(end);
     }
     const char *taken = pg_get(rows, 0, TAKEN);
     enum error error = outcome_of_function(pg_get(rows, 0, OUTCOME), replayed);
-    if (error == OK && !*replayed && a->inherited)
-        taken = own_truth(arena, a->seats, a->count, pg_get_int(rows, 0, EXPIRES) / 1000, a->pass->user);
-    if ((error != OK || *replayed || a->inherited) && error != E_IDEMPOTENCY_KEY_IN_USE)
-        set_right(sale, arena, a->pass, a->schedule, a->seats, a->count, taken, refusal);
-    if (error != OK)
+    if (error != OK) {
+        if (a->claim || error == E_SEAT_UNAVAILABLE)
+            set_right(sale, arena, a, a->undo, taken, refusal);
         return error;
+    }
+    int64_t deadline = pg_get_int(rows, 0, EXPIRES) / 1000;
+    if (*replayed) {
+        set_right(sale, arena, a, a->undo, taken, refusal);
+    } else if (!a->claim) {
+        struct token_life life = {.to = deadline + TOKEN_GRACE_MS};
+        taken = own_truth(arena, a->seats, a->count, deadline, a->pass->user);
+        set_right(sale, arena, a, life, taken, refusal);
+    }
     *reservation = (struct reservation){
         .id = pg_get_int(rows, 0, ID),
         .schedule_id = a->schedule,
@@ -199,7 +212,7 @@ enum error reservation_hold(struct sale *sale, struct arena *arena, const struct
                             const int64_t *seats, size_t count, struct idempotency *idempotency,
                             struct reservation *reservation, bool *replayed, struct refusal *refusal)
 {
-    struct attempt a = {pass, schedule, seats, count, idempotency, false};
+    struct attempt a = {.pass = pass, .schedule = schedule, .seats = seats, .count = count, .idempotency = idempotency};
     struct redis_value *reply;
     enum error error = claim_from_doorman(sale, arena, pass, schedule, seats, count, &reply);
     if (error == OK)
@@ -210,7 +223,9 @@ enum error reservation_hold(struct sale *sale, struct arena *arena, const struct
         bool own = read_taken(arena, reply, refusal);
         if (!own || !idempotency->key)
             return E_SEAT_UNAVAILABLE;
-        a.inherited = true;
+    } else {
+        a.claim = arena_printf(arena, "%" PRId64 " %" PRId64, redis_integer_at(reply, 1), pass->user);
+        a.undo = (struct token_life){.from = redis_integer_at(reply, 3), .to = redis_integer_at(reply, 2)};
     }
     error = hold_in_truth(sale, arena, &a, reservation, replayed, refusal);
     if (error == E_INVALID_REQUEST) {

@@ -2,7 +2,9 @@
 #include "sale/restore.h"
 
 #include "base/clock.h"
+#include "base/encode.h"
 #include "base/log.h"
+#include "base/random.h"
 #include "sale/keys.h"
 #include "sale/lock.h"
 #include "sale/outcome.h"
@@ -17,71 +19,119 @@
 enum { PATIENCE_MS = 2000 };
 
 /* A batch keeps Redis busy for a few milliseconds. */
-enum { LINE_LOST = 9, BATCH = 1000, HISTORY_BATCH = 1000 };
+enum { LINE_LOST = 9, BATCH = 1000 };
+
+/* A batch of history that was on its way when the line was lost may be recorded after the numbers were read here: its
+ * tickets, which lie right above the highest one, are not given again. */
+enum { GAP = HISTORY_BATCH };
+
+enum { NAME_BYTES = 16 };
 
 /* What STATEMENT_LINE_AFTER and STATEMENT_LINE_ENDED answer. */
 enum { TICKET, USER, STATE, ISSUED, ACTIVATED };
 
-static enum error put_rows(struct sale *sale, struct arena *arena, const struct pg_rows *rows)
+/* A restore under way. Its name stands in Redis while it lasts: when it is gone, or another's, what was put back so far
+ * may have been lost as well, and the restore begins again. */
+struct restore {
+    struct sale *sale;
+    struct arena *arena; /* reset between batches */
+    const char *run;
+    char name[2 * NAME_BYTES + 1];
+    bool overtaken;
+};
+
+static enum error begin(struct restore *r)
 {
     struct redis_call call;
     struct redis_value *reply;
-    redis_script(&call, arena, SCRIPT_RESTORE);
-    redis_key(&call, KEY_TOKENS);
-    redis_key(&call, KEY_WAITING);
-    redis_key(&call, KEY_ACTIVE);
-    redis_int(&call, sale->config->active_ttl);
-    for (size_t row = 0; row < pg_count(rows); row++) {
+    unsigned char bytes[NAME_BYTES];
+    random_bytes(bytes, sizeof bytes);
+    hex_encode(bytes, sizeof bytes, r->name);
+    r->overtaken = false;
+    redis_command(&call, r->arena, "HSET", true);
+    redis_key(&call, KEY_ADMISSION);
+    redis_text(&call, "restoring");
+    redis_text(&call, r->name);
+    return redis_run_one(r->sale->redis, r->arena, &call, &reply);
+}
+
+/* Runs restore.lua or restored.lua. */
+static enum error run_step(struct restore *r, struct redis_call *call)
+{
+    struct redis_value *reply;
+    enum error error = redis_run_one(r->sale->redis, r->arena, call, &reply);
+    r->overtaken = error == OK && reply->integer < 0;
+    return r->overtaken ? E_UNAVAILABLE : error;
+}
+
+/* All of it may take longer than a worker may be silent. */
+static void end_batch(struct restore *r)
+{
+    arena_reset(r->arena);
+    if (r->sale->alive)
+        r->sale->alive(r->sale->alive_context);
+}
+
+/* Rows from `from` on, up to BATCH of them. */
+static enum error put_rows(struct restore *r, const struct pg_rows *rows, size_t from)
+{
+    size_t end = pg_count(rows) - from < BATCH ? pg_count(rows) : from + BATCH;
+    struct redis_call call;
+    redis_script(&call, r->arena, SCRIPT_RESTORE);
+    queue_gate_keys(&call);
+    redis_text(&call, r->name);
+    redis_int(&call, r->sale->config->active_ttl);
+    for (size_t row = from; row < end; row++) {
         redis_text(&call, pg_get(rows, row, USER));
         redis_text(&call, pg_get(rows, row, TICKET));
         redis_text(&call, pg_get(rows, row, STATE));
         redis_text(&call, pg_get(rows, row, ISSUED));
         redis_text(&call, pg_get(rows, row, ACTIVATED));
     }
-    return redis_run_one(sale->redis, arena, &call, &reply);
+    return run_step(r, &call);
 }
 
-static enum error put_live(struct sale *sale, struct arena *arena, int64_t *people)
+static enum error put_live(struct restore *r, int64_t *people)
 {
     int64_t after = 0;
     size_t count;
     enum error error;
     *people = 0;
     do {
-        struct pg_params params = {.arena = arena};
+        struct pg_params params = {.arena = r->arena};
         struct pg_rows *rows;
         pg_int(&params, after);
         pg_int(&params, BATCH);
-        error = outcome_of_run(pg_run(sale->pg, arena, STATEMENT_LINE_AFTER, &params, true, &rows));
+        error = outcome_of_run(pg_run(r->sale->pg, r->arena, STATEMENT_LINE_AFTER, &params, true, &rows));
         count = error == OK ? pg_count(rows) : 0;
         if (count > 0) {
             after = pg_get_int(rows, count - 1, TICKET);
             *people += (int64_t)count;
-            error = put_rows(sale, arena, rows);
+            error = put_rows(r, rows, 0);
         }
-        arena_reset(arena);
-        if (sale->alive)
-            sale->alive(sale->alive_context);
+        end_batch(r);
     } while (error == OK && count == BATCH);
     return error;
 }
 
-/* Whom the history saw leave in the last minute must not come back with an older copy of Redis' data. */
-static enum error remove_ended(struct sale *sale, struct arena *arena)
+/* Whom the history saw leave shortly before Redis was lost must not come back with an older copy of Redis' data. It may
+ * be long after the loss by now: a minute counts back from the last end that the history knows. */
+static enum error remove_ended(struct restore *r)
 {
-    struct pg_params none = {.arena = arena};
+    struct pg_params none = {.arena = r->arena};
     struct pg_rows *rows;
-    enum error error = outcome_of_run(pg_run(sale->pg, arena, STATEMENT_LINE_ENDED, &none, true, &rows));
-    if (error == OK && pg_count(rows) > 0)
-        error = put_rows(sale, arena, rows);
-    arena_reset(arena);
+    enum error error = outcome_of_run(pg_run(r->sale->pg, r->arena, STATEMENT_LINE_ENDED, &none, true, &rows));
+    for (size_t row = 0; error == OK && row < pg_count(rows); row += BATCH)
+        error = put_rows(r, rows, row);
+    end_batch(r);
     return error;
 }
 
 /* The doorman's picture may be older than PostgreSQL's: each schedule's is thrown away and loaded again when asked for.
  */
-static enum error forget_seats(struct sale *sale, struct arena *arena)
+static enum error forget_seats(struct restore *r)
 {
+    struct arena *arena = r->arena;
     const char *cursor = "0";
     enum error error;
     do {
@@ -93,7 +143,7 @@ static enum error forget_seats(struct sale *sale, struct arena *arena)
         redis_text(&scan, KEY_SEATS_PATTERN);
         redis_text(&scan, "COUNT");
         redis_text(&scan, "1000");
-        error = redis_run_one(sale->redis, arena, &scan, &page);
+        error = redis_run_one(r->sale->redis, arena, &scan, &page);
         if (error != OK)
             break;
         cursor = redis_text_at(page, 0);
@@ -102,39 +152,41 @@ static enum error forget_seats(struct sale *sale, struct arena *arena)
         redis_command(&unlink, arena, "UNLINK", true);
         for (size_t i = 0; i < page->items[1]->count; i++)
             redis_key(&unlink, redis_text_at(page->items[1], i));
-        error = redis_run_one(sale->redis, arena, &unlink, &gone);
+        error = redis_run_one(r->sale->redis, arena, &unlink, &gone);
     } while (error == OK && strcmp(cursor, "0") != 0);
     arena_reset(arena);
     return error;
 }
 
-static enum error mark_complete(struct sale *sale, struct arena *arena, const char *run)
+static enum error mark_complete(struct restore *r)
 {
-    struct pg_params none = {.arena = arena};
+    enum { COLUMNS = 3 };
+    struct pg_params params = {.arena = r->arena};
     struct pg_rows *rows;
     struct redis_call call;
-    struct redis_value *reply;
-    enum error error = outcome_of_run(pg_run(sale->pg, arena, STATEMENT_LINE_HIGHEST, &none, true, &rows));
+    pg_int(&params, GAP);
+    enum error error = outcome_of_run(pg_run(r->sale->pg, r->arena, STATEMENT_RESUME_LINE, &params, true, &rows));
     if (error != OK)
         return error;
-    redis_script(&call, arena, SCRIPT_RESTORED);
+    redis_script(&call, r->arena, SCRIPT_RESTORED);
     redis_key(&call, KEY_ADMISSION);
     redis_key(&call, KEY_SEQ);
-    redis_text(&call, run);
-    redis_text(&call, pg_get(rows, 0, 0));
-    redis_text(&call, pg_get(rows, 0, 1));
-    return redis_run_one(sale->redis, arena, &call, &reply);
+    redis_text(&call, r->name);
+    redis_text(&call, r->run);
+    for (int column = 0; column < COLUMNS; column++)
+        redis_text(&call, pg_get(rows, 0, column));
+    return run_step(r, &call);
 }
 
 /* What is still in the stream goes first: then whom the history shows alive and Redis does not know has truly been
  * lost. */
-static enum error write_history(struct sale *sale, struct arena *arena)
+static enum error write_history(struct restore *r)
 {
     int64_t drained;
     enum error error;
     do {
-        error = queue_drain(sale, arena, HISTORY_BATCH, &drained);
-        arena_reset(arena);
+        error = queue_drain(r->sale, r->arena, HISTORY_BATCH, &drained);
+        end_batch(r);
     } while (error == OK && drained == HISTORY_BATCH);
     return error;
 }
@@ -164,45 +216,61 @@ static enum error wait_for_others(struct sale *sale, struct arena *arena, const 
     return error == OK && !*complete ? E_UNAVAILABLE : error;
 }
 
-static enum error restore_alone(struct sale *sale, struct arena *arena, const char *run)
+static enum error restore_once(struct restore *r)
 {
     int64_t people = 0, started = clock_monotonic();
-    enum error error = write_history(sale, arena);
+    enum error error = begin(r);
     if (error == OK)
-        error = remove_ended(sale, arena);
+        error = write_history(r);
     if (error == OK)
-        error = put_live(sale, arena, &people);
+        error = remove_ended(r);
     if (error == OK)
-        error = forget_seats(sale, arena);
+        error = put_live(r, &people);
     if (error == OK)
-        error = mark_complete(sale, arena, run);
+        error = forget_seats(r);
+    if (error == OK)
+        error = mark_complete(r);
     if (error == OK)
         log_notice("the line is complete again live=%" PRId64 " ms=%" PRId64, people,
                    (clock_monotonic() - started) / 1000);
-    else
+    return error;
+}
+
+static enum error restore_alone(struct restore *r)
+{
+    enum { TRIES = 3 };
+    enum error error = OK;
+    redis_set_timeout(r->sale->redis, PATIENCE_MS);
+    for (int i = 0; i < TRIES; i++) {
+        error = restore_once(r);
+        if (!r->overtaken)
+            break;
+        log_warning("the line was lost again while it was restored");
+    }
+    redis_set_timeout(r->sale->redis, r->sale->config->redis_timeout);
+    if (error != OK)
         log_warning("the line could not be restored; it is tried again");
     return error;
 }
 
 enum error restore_line(struct sale *sale, struct arena *request_arena)
 {
-    struct arena *arena = arena_new(65536); /* reset between batches */
+    struct restore restore = {.sale = sale, .arena = arena_new(65536)};
     struct lock *lock = NULL;
     bool complete = false;
     const char *run = arena_strdup(request_arena, redis_run_name(sale->redis));
-    enum error error = is_complete(sale, arena, run, &complete);
+    enum error error = is_complete(sale, restore.arena, run, &complete);
     if (error == OK && !complete) {
-        error = lock_take(sale->config, arena, LOCK_RESTORE, &lock);
+        error = lock_take(sale->config, restore.arena, LOCK_RESTORE, &lock);
         if (error == OK)
-            error = lock ? is_complete(sale, arena, run, &complete) : wait_for_others(sale, arena, run, &complete);
-        if (error == OK && !complete) {
-            redis_set_timeout(sale->redis, PATIENCE_MS);
-            error = restore_alone(sale, arena, run);
-            redis_set_timeout(sale->redis, sale->config->redis_timeout);
-        }
+            error = lock ? is_complete(sale, restore.arena, run, &complete)
+                         : wait_for_others(sale, restore.arena, run, &complete);
+        restore.run = run;
+        if (error == OK && !complete)
+            error = restore_alone(&restore);
         lock_release(lock);
     }
-    arena_free(arena);
+    arena_free(restore.arena);
     return error;
 }
 

@@ -3,8 +3,9 @@
  * Redis may lose everything (FLUSHALL, a lost disk) or the last second (a restart from an append-only file). The
  * admission hash holds the name of Redis' run for which the line was last complete. Whoever meets a line without that
  * mark, or connects to a run that is not the marked one, restores it from the history in PostgreSQL, in ticket order
- * and under one lock; until then nobody is denied and no place is given out. Who joined after the history was last
- * written (it lags a second) must ask for a new place. */
+ * and under one lock; until then nobody is denied and no place is given out. A restore has a name, which stands in the
+ * hash while it lasts: should Redis lose everything once more, the name is gone too, and the restore begins again. Who
+ * joined after the history was last written (it lags a second) must ask for a new place. */
 #ifndef USHER_SALE_RESTORE_H
 #define USHER_SALE_RESTORE_H
 

@@ -340,20 +340,23 @@ enum pg_end pg_run(struct pg *pg, struct arena *arena, enum statement statement,
 
 /* ---- transactions and texts, for the scheduler and usherctl ---- */
 
-static bool run_simple(struct pg *pg, const char *sql, PGresult **result)
+/* For usherctl, whose migrations and imports take as long as they take: somebody sits in front of it. */
+#define A_DAY_MS ((int64_t)24 * 3600 * 1000)
+
+static bool run_simple(struct pg *pg, const char *sql, int64_t timeout_ms, PGresult **result)
 {
     if (!connect_pg(pg))
         return false;
     if (!PQsendQuery(pg->connection, sql))
         return false;
-    *result = take_result(pg, 24 * 3600 * 1000);
+    *result = take_result(pg, timeout_ms);
     return *result && is_good(*result);
 }
 
 bool pg_begin(struct pg *pg)
 {
     PGresult *result = NULL;
-    bool good = run_simple(pg, "BEGIN", &result);
+    bool good = run_simple(pg, "BEGIN", pg->statement_timeout_ms, &result);
     PQclear(result);
     return good;
 }
@@ -361,7 +364,8 @@ bool pg_begin(struct pg *pg)
 void pg_end_transaction(struct pg *pg)
 {
     PGresult *result = NULL;
-    if (pg->connection && !run_simple(pg, "COMMIT", &result))
+    /* No longer than GRACE_MS: it has written nothing, and ends with the connection as well. */
+    if (pg->connection && !run_simple(pg, "COMMIT", 0, &result))
         disconnect(pg);
     PQclear(result);
 }
@@ -382,7 +386,7 @@ static bool hand_over(struct pg *pg, struct arena *arena, bool good, PGresult *r
 bool pg_run_text(struct pg *pg, struct arena *arena, const char *sql, struct pg_rows **rows, const char **message)
 {
     PGresult *result = NULL;
-    bool good = run_simple(pg, sql, &result);
+    bool good = run_simple(pg, sql, A_DAY_MS, &result);
     return hand_over(pg, arena, good, result, rows, message);
 }
 
@@ -393,7 +397,7 @@ bool pg_run_sql(struct pg *pg, struct arena *arena, const char *sql, const struc
     bool good =
         connect_pg(pg) && PQsendQueryParams(pg->connection, sql, params->count, NULL, params->values, NULL, NULL, 0);
     if (good) {
-        result = take_result(pg, 24 * 3600 * 1000);
+        result = take_result(pg, A_DAY_MS);
         good = result && is_good(result);
     }
     return hand_over(pg, arena, good, result, rows, message);

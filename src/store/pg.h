@@ -56,7 +56,8 @@ enum pg_end {
 enum pg_end pg_run(struct pg *pg, struct arena *arena, enum statement statement, const struct pg_params *params,
                    bool twice, struct pg_rows **rows) MUST_CHECK;
 
-/* Opens or ends a transaction on this connection, for the schedulers' lock. */
+/* Opens or ends a transaction on this connection, for the schedulers' lock: nothing is written in it. When the server
+ * does not answer in time, the connection is closed, which ends it too. */
 bool pg_begin(struct pg *pg) MUST_CHECK;
 void pg_end_transaction(struct pg *pg);
 

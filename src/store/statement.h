@@ -13,7 +13,7 @@
     " FROM reservation, (SELECT usher_clock() AS now) AS c "
 
 #define TICKET_IS_LIVE                                                                                                   \
-    "t.reservation_status IN ('held', 'paid') AND (r.status = 'paid' OR r.expires_at > c.now)"
+    "t.live AND (r.status = 'paid' OR r.expires_at > c.now)"
 
 /*      symbol         twice  text */
 #define STATEMENT_TABLE(ROW)                                                                                             \
@@ -90,12 +90,14 @@
     ROW(LINE_AFTER, true,                                                                                                \
         "SELECT id, user_id, status, usher_us(issued_at) / 1000, coalesce(usher_us(activated_at) / 1000, 0)"             \
         " FROM waiting_token WHERE status IN ('waiting', 'active') AND id > $1 ORDER BY id LIMIT $2")                    \
-    /* -> the same columns of whose time in the line ended in the last minute */                                         \
+    /* -> the same columns of whose time in the line ended in the last minute that the history has seen */                \
     ROW(LINE_ENDED, true,                                                                                                \
-        "SELECT id, user_id, 'over', 0, 0 FROM waiting_token WHERE deleted_at > usher_clock() - interval '1 minute'")    \
-    /* -> the highest ticket, the highest admitted one */                                                                \
-    ROW(LINE_HIGHEST, true,                                                                                              \
-        "SELECT coalesce(max(id), 0), coalesce(max(id) FILTER (WHERE activated_at IS NOT NULL), 0) FROM waiting_token")  \
+        "SELECT id, user_id, 'over', 0, 0 FROM waiting_token"                                                            \
+        " WHERE deleted_at > (SELECT max(deleted_at) FROM waiting_token) - interval '1 minute'")                         \
+    /* gap -> the number from which on a restored line goes on, the highest admitted one, 1 if it is paused */           \
+    ROW(RESUME_LINE, true, "SELECT * FROM usher_resume_line($1)")                                                        \
+    /* paused */                                                                                                         \
+    ROW(PAUSE_LINE, true, "SELECT usher_pause_line($1)")                                                                 \
                                                                                                                          \
     /* lock's number -> whether this transaction has it now */                                                           \
     ROW(TRY_LOCK, false, "SELECT pg_try_advisory_xact_lock(1970496882, $1)")

@@ -89,8 +89,8 @@ sub books ($count, $balance, $held) {
             OVERRIDING SYSTEM VALUE
             SELECT u, u, $FIRST_SCHEDULE + (u - 1) / $HALL, 'held', 50000, now(), now() + interval '1 hour'
             FROM generate_series(1, $count) AS u;
-        INSERT INTO reservation_ticket (reservation_id, schedule_id, reservation_status, seat_id, location, price)
-            SELECT u, $FIRST_SCHEDULE + (u - 1) / $HALL, 'held', $FIRST_SEAT + u - 1, 'A-1', 50000
+        INSERT INTO reservation_ticket (reservation_id, schedule_id, live, seat_id, location, price)
+            SELECT u, $FIRST_SCHEDULE + (u - 1) / $HALL, true, $FIRST_SEAT + u - 1, 'A-1', 50000
             FROM generate_series(1, $count) AS u;
         INSERT INTO floor.reservation SELECT id, user_id, 'held', total_price, reserved_at, expires_at FROM reservation;
         INSERT INTO floor.reservation_ticket (reservation_id, seat_id, price) SELECT id, $FIRST_SEAT + id - 1, 50000 FROM reservation;"

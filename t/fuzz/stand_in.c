@@ -201,7 +201,8 @@ static const struct shape shapes[STATEMENT_COUNT] = {
     [STATEMENT_RECORD_LINE] = {"u", ONE},
     [STATEMENT_LINE_AFTER] = {"iitii", ANY},
     [STATEMENT_LINE_ENDED] = {"iitii", ANY},
-    [STATEMENT_LINE_HIGHEST] = {"ii", ONE},
+    [STATEMENT_RESUME_LINE] = {"iii", ONE},
+    [STATEMENT_PAUSE_LINE] = {"u", ONE},
     [STATEMENT_TRY_LOCK] = {"b", ONE},
 };
 

@@ -1,7 +1,9 @@
 -- The doorman of the seats: gate and claim in one step, all seats or none.
 -- KEYS: 1 tokens, 2 waiting, 3 active, 4 admission, 5 the schedule's seats (HASH seat -> "deadline user", deadline 0 when sold;
 -- n counts changes). ARGV: 2 user, 3 ticket, 4 life from the first use, 5 hold in ms, 6 grace in ms, 7... seats.
--- Returns {ACTIVE, deadline} when claimed; {COLD, changes} when the doorman has not been loaded from PostgreSQL; {TAKEN, own, seat...} with own 1 when all of these are the caller's already;
+-- Returns {ACTIVE, deadline, life before, life now} when claimed, the lives 0 when the token's was long enough; {COLD,
+-- changes} when the doorman has not been loaded from PostgreSQL; {TAKEN, own, seat...} with own 1 when all of these are the
+-- caller's already;
 -- {INVALID | WAITING | LOST, position} from the gate.
 local TAKEN, COLD = 3, 4
 local at, user = now(), ARGV[2]
@@ -34,7 +36,7 @@ for _, seat in ipairs(seats) do
   redis.call('HSET', KEYS[5], seat, claim)
 end
 redis.call('HINCRBY', KEYS[5], 'n', 1)
-if n < deadline + ARGV[6] then
-  redis.call('ZADD', KEYS[3], int(deadline + ARGV[6]), user)
-end
-return {ACTIVE, deadline}
+local life = deadline + ARGV[6]
+if n >= life then return {ACTIVE, deadline, 0, 0} end
+redis.call('ZADD', KEYS[3], int(life), user)
+return {ACTIVE, deadline, n, life}

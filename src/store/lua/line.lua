@@ -1,11 +1,11 @@
--- The line as a whole. KEYS: 1 waiting, 2 active, 3 admission, 4 seq.
--- Returns {paused, serving, issued, waiting, active, now, batch and cap in force (0: promote never ran)}.
+-- The line as a whole. KEYS: 1 waiting, 2 active, 3 seq, 4 admission.
+-- Returns {paused or LOST, serving, issued, waiting, active, now, batch and cap in force (0: promote never ran)}.
 local at = now()
-local admission = redis.call('HMGET', KEYS[3], 'paused', 'serving', 'batch', 'most')
+local admission = redis.call('HMGET', KEYS[4], 'paused', 'serving', 'batch', 'most')
 return {
-  admission[1] == '1' and 1 or 0,
+  lost() and LOST or admission[1] == '1' and 1 or 0,
   tonumber(admission[2] or 0),
-  tonumber(redis.call('GET', KEYS[4]) or 0),
+  tonumber(redis.call('GET', KEYS[3]) or 0),
   redis.call('ZCARD', KEYS[1]),
   redis.call('ZCOUNT', KEYS[2], '(' .. int(at), '+inf'),
   at,

@@ -1,10 +1,12 @@
--- Corrects the doorman after PostgreSQL has decided. KEYS: 1 the schedule's seats.
--- ARGV: 2 user whose claims may be changed, 3... groups of three: seat, the value that may be changed ("" for any claim of the
+-- Corrects the doorman after PostgreSQL has decided. KEYS: 1 the schedule's seats, 2 active.
+-- ARGV: 2 user whose claims may be changed, 3 and 4 what becomes of the life of the user's token (both 0: nothing; 0 and a
+-- deadline: it lasts until then at least; two deadlines: where it is the first it becomes the second, as before a claim that
+-- came to nothing), 5... groups of three: seat, the value that may be changed ("" for any claim of the
 -- user's, one that has lapsed, or none), truth ("deadline user", deadline 0 when sold; "" when free).
 -- Another claim stays: it belongs to a later request. What is sold stays so: a retry may come with what was true before
 -- the payment. Returns how many were changed.
 local at, user, changed = now(), ARGV[2], 0
-for i = 3, #ARGV, 3 do
+for i = 5, #ARGV, 3 do
   local value = redis.call('HGET', KEYS[1], ARGV[i])
   local deadline, holder = string.match(value or '', '^(%d+) (%d+)$')
   local ours
@@ -20,5 +22,13 @@ for i = 3, #ARGV, 3 do
     changed = changed + 1
   end
 end
-if changed > 0 then redis.call('HINCRBY', KEYS[1], 'n', 1) end
+-- A doorman who is being loaded just now must not be told what was true before.
+if changed > 0 or redis.call('HEXISTS', KEYS[1], 'v') == 0 then redis.call('HINCRBY', KEYS[1], 'n', 1) end
+if ARGV[4] ~= '0' then
+  local life = redis.call('ZSCORE', KEYS[2], user)
+  local from, to = tonumber(ARGV[3]), tonumber(ARGV[4])
+  if life and (tonumber(life) == from or from == 0 and tonumber(life) < to) then
+    redis.call('ZADD', KEYS[2], ARGV[4], user)
+  end
+end
 return changed

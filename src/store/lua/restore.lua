@@ -1,9 +1,11 @@
--- Puts people of the line's history back into the line, where they are missing. KEYS: 1 tokens, 2 waiting, 3 active.
--- ARGV: 2 life of an active token in ms, then groups of five: user, ticket, state ("waiting", "active", "over"), issued,
--- activated in ms. What Redis knows of the same or a later ticket stays, unless history is further on. Returns how many
--- were changed.
+-- Puts people of the line's history back into the line, where they are missing. KEYS: 1 tokens, 2 waiting, 3 active,
+-- 4 admission. ARGV: 2 this restore's name, 3 life of an active token in ms, then groups of five: user, ticket, state
+-- ("waiting", "active", "over"), issued, activated in ms. What Redis knows of the same or a later ticket stays, unless
+-- history is further on. Returns how many were changed; -1 when this is not the restore that goes on, or what it has
+-- put back so far was lost again.
+if redis.call('HGET', KEYS[4], 'restoring') ~= ARGV[2] then return -1 end
 local at, changed = now(), 0
-for i = 3, #ARGV, 5 do
+for i = 4, #ARGV, 5 do
   local user, ticket, state, issued, activated = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
   local text = redis.call('HGET', KEYS[1], user)
   local known, _, known_active = record(text or '0 0')
@@ -19,7 +21,7 @@ for i = 3, #ARGV, 5 do
     if state == 'active' then
       redis.call('HSET', KEYS[1], user, ticket .. ' ' .. issued .. ' ' .. activated .. ' ' .. int(at))
       redis.call('ZREM', KEYS[2], user)
-      redis.call('ZADD', KEYS[3], int(at + ARGV[2]), user)
+      redis.call('ZADD', KEYS[3], int(at + ARGV[3]), user)
     else
       redis.call('HSET', KEYS[1], user, ticket .. ' ' .. issued)
       redis.call('ZADD', KEYS[2], ticket, user)

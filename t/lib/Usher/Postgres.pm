@@ -20,7 +20,7 @@ timezone = UTC
 lc_messages = C
 END
 
-# The tests' clock: an offset that clock_advance moves. Same owner and grants as the function that it replaces.
+# The tests' clock: an offset that clock_advance moves. The function keeps the owner and the grants of the one that it replaces.
 my $test_clock = <<'END';
 CREATE TABLE test_clock (offset_us bigint NOT NULL);
 INSERT INTO test_clock VALUES (0);
@@ -30,7 +30,8 @@ AS $$ SELECT clock_timestamp() + (SELECT offset_us FROM public.test_clock) * int
 END
 
 # new(dir => an existing folder, build => build folder, source => source folder, migrate => sub ($conninfo) {...}, settings =>
-# extra lines): a running cluster with roles usher_owner (superuser) and usher, and the migrated database usher.
+# extra lines): a running cluster with the roles of an installation, usher_owner and usher, and the migrated database usher,
+# which usher_owner owns. The harness itself is the superuser, postgres: it may what the programs may not.
 sub new ($class, %o) {
     my $self = bless { settings => '', %o, data => "$o{dir}/pg" }, $class;
     Usher::Process::must({}, 'cp', '-a', $self->_template, $self->{data});
@@ -74,13 +75,13 @@ sub _make ($self, $path) {
     my %as  = (ordinary => 1, dir => $dir);
     local $self->{data} = "$dir/template";
     Usher::Process::must(
-        \%as, $self->_tool('initdb'), '-D', $self->{data}, qw(-U usher_owner -A trust -E UTF8 --no-sync),
+        \%as, $self->_tool('initdb'), '-D', $self->{data}, qw(-U postgres -A trust -E UTF8 --no-sync),
         qw(--locale=C.UTF-8 --wal-segsize=1)
     );
     $self->_settings($settings);
     $self->start;
-    $self->psql('CREATE ROLE usher LOGIN', { database => 'postgres' });
-    $self->psql('CREATE DATABASE usher',   { database => 'postgres' });
+    $self->psql($_, { database => 'postgres' })
+        for 'CREATE ROLE usher LOGIN', 'CREATE ROLE usher_owner LOGIN', 'CREATE DATABASE usher OWNER usher_owner';
     $self->{migrate}->($self->conninfo('usher_owner'));
     $self->psql($test_clock);
     $self->stop('INT');
@@ -125,7 +126,7 @@ sub _quote ($value) { defined $value ? q{'} . $value =~ s/'/''/gr . q{'} : 'NULL
 # psql(sql, parameters for $1..$n, {role => , database => }): all rows as a list, the columns joined by '|'; in scalar context
 # the first row.
 sub psql ($self, $sql, @params) {
-    my %o = (role => 'usher_owner', database => 'usher', ref $params[-1] ? %{ pop @params } : ());
+    my %o = (role => 'postgres', database => 'usher', ref $params[-1] ? %{ pop @params } : ());
     $sql =~ s/\$(\d+)/_quote($params[$1 - 1])/ge if @params;
     my $file = File::Temp->new;
     Usher::Process::spew("$file", $sql);
@@ -138,7 +139,7 @@ sub psql ($self, $sql, @params) {
 }
 
 # A session that stays open, to hold a lock or a transaction: ->run(sql) returns its rows, ->close ends it.
-sub session ($self, $role = 'usher_owner') {
+sub session ($self, $role = 'postgres') {
     my $pid =
         IPC::Open2::open2(my $out, my $in, $self->_tool('psql'), qw(-X -q -At -h), $self->{dir}, '-U', $role, 'usher');
     $in->autoflush(1);
