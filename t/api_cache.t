@@ -119,6 +119,20 @@ $before = statements();
 is(scalar(grep { $_->status == 200 } @got), 30, 'thirty at once get a stale page');
 cmp_ok(statements() - $before, '<=', 4, 'which was not fetched thirty times either');
 
+# PostgreSQL is away: whoever would fetch a page anew has the old copy, too.
+my $old = $usher->get('/v1/concerts?page=3&size=10', @me)->body;
+rename_secretly($concerts[30], 'Back again');
+$usher->clock_advance(31);
+$usher->{postgres}->stop;
+@got = map { $usher->get('/v1/concerts?page=3&size=10', @me) } 1 .. 3;
+is_deeply([ map { $_->status } @got ], [ 200, 200, 200 ], 'a stale page is told while PostgreSQL is away');
+is($got[0]->body, $old, 'as it was');
+problem_is($usher->get('/v1/concerts?page=4&size=10', @me), 503, 'unavailable', 'what nobody has is not',
+    headers => { 'Retry-After' => qr/^\d+$/ });
+$usher->{postgres}->start;
+ok(Usher::Process::until_true(sub { name('/v1/concerts?page=3&size=10', $concerts[30]) eq 'Back again' }, 10),
+    'when it is back the page is fetched anew');
+
 # Losing Redis' memory loses only time.
 $usher->redis('DEL', $usher->redis('KEYS', 'c:*')) if $usher->redis('KEYS', 'c:*');
 is(name($views{$_}), 'Evicted', "$_: an empty cache is filled again") for sort keys %views;

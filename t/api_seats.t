@@ -74,8 +74,8 @@ is_deeply(
 isnt($r->header('ETag'), seats()->header('ETag'), 'both views have ETags of their own');
 status_is($usher->get("$path?all=true", @me, headers => [ 'If-None-Match' => $r->header('ETag') ]),
     304, '304 for the whole view');
-my $listed = $usher->get("/v1/concerts/$concert/schedules", @me)->json->{items}[0];
-is_deeply([ @$listed{qw(seats_total seats_available)} ], [ 6, 4 ], 'the schedule counts them');
+sub counted (@who) { my $s = $usher->get("/v1/concerts/$concert/schedules", @who)->json->{items}[0]; [ @$s{qw(seats_total seats_available)} ] }
+is_deeply(counted(@me), [ 6, 4 ], 'the schedule counts them');
 
 # Expiry takes effect at the deadline, without the scheduler.
 my $before = seats()->header('ETag');
@@ -87,6 +87,7 @@ isnt(seats()->header('ETag'), $before, 'with a new ETag');
 status_is($usher->get($path, @me, headers => [ 'If-None-Match' => $before ]),
     200, 'so a client that keeps the old list hears of it');
 is(by_id(seats('?all=true'))->{ $seats[0] }, 'available', 'in the whole view as well');
+is_deeply(counted(@me), [ 6, 6 ], 'and the schedule counts them as free');
 
 # Paid seats are sold; cancelled ones free.
 $usher->charge(7, 100_000);
@@ -105,8 +106,10 @@ is_deeply(
     [ @seats[ 1 .. 5 ] ],
     'a sold seat is not among the free ones'
 );
+is_deeply(counted(@them), [ 6, 5 ], 'the schedule counts the sold one');
 $usher->clock_advance(1000);
 is(by_id($usher->get("$path?all=true", @them))->{ $seats[0] }, 'sold', 'a sold seat stays sold');
+is_deeply(counted(@them), [ 6, 5 ], 'and counts, though the hold would be over');
 
 # What is not there, and what is not understood.
 problem_is($usher->get("/v1/schedules/$_/seats", @them), 404, 'not-found', "schedules/$_/seats is not there")

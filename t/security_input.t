@@ -150,9 +150,9 @@ Usher::Process::until_true(sub { $usher->get('/v1/balance', @me)->status == 200 
 # --- processes: what anybody on the machine can see ---
 
 sub command_of ($pid) { eval { Usher::Process::slurp("/proc/$pid/cmdline") } // '' }
-my $scheduler = $usher->background('usher-scheduler', 'promote')->pid;
-my @processes = ($usher->{process}->pid, $usher->worker_pids, $scheduler);
-Usher::Process::until_true(sub { command_of($scheduler) =~ m{^\S*/usher-scheduler\0} });
+my $scheduler = $usher->background('usher-scheduler', 'promote');
+my @processes = ($usher->{process}->pid, $usher->worker_pids, $scheduler->pid);
+Usher::Process::until_true(sub { command_of($scheduler->pid) =~ m{^\S*/usher-scheduler\0} });
 my %secrets   = (
     'the JWT'                  => $jwt,
     'the end of the JWT'       => $jwt =~ s/.*\.//r,
@@ -185,7 +185,10 @@ is_deeply(\@inside, [], 'no error tells of the inside');
 
 # --- logs ---
 
-sleep 1;    # nginx' error log and the scheduler that still runs
+# nginx' only process has written all before the line of a last request.
+is($scheduler->wait, 0, 'the scheduler has ended');
+my $last = $usher->get('/healthz')->header('X-Request-Id');
+ok(Usher::Process::until_true(sub { Usher::Process::slurp("$logs/access.log") =~ / id=$last / }), 'and nginx has written all');
 $usher->stop_server;
 my $server = $usher->server_log;
 my %texts  = (

@@ -8,7 +8,8 @@
 
 #include <inttypes.h>
 
-enum { SEATS_IN_REQUEST_MAX = 100, LISTED_MAX = 1000 };
+/* As many ids as a body can hold: more than seat_limit is 409, however many. */
+enum { SEATS_IN_REQUEST_MAX = REQUEST_BODY_MAX / 2, LISTED_MAX = 1000 };
 
 static void put_reservation(struct exchange *x, const struct reservation *reservation)
 {

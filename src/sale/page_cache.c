@@ -121,6 +121,27 @@ static bool wait_for_filler(struct sale *sale, struct arena *arena, const char *
     return false;
 }
 
+/* Renders the page into *page, if that is this caller's turn or nobody has a copy. */
+static enum error renew(struct sale *sale, struct arena *arena, const char *key, bool copy, page_render *render,
+                        const void *what, struct page *page)
+{
+    const char *lock = arena_printf(arena, "%s:filler", key), *generation = "";
+    struct page made;
+    bool ours = false, lasting;
+    enum error error = claim(sale, arena, lock, &ours, &generation);
+    if (error != OK || (copy && !ours))
+        return error;
+    if (!ours && wait_for_filler(sale, arena, key, page))
+        return OK;
+    error = render_page(sale, arena, render, what, &made, &lasting);
+    if (error != OK)
+        return error;
+    *page = made;
+    if (ours)
+        fill(sale, arena, key, lock, generation, page, lasting);
+    return OK;
+}
+
 enum error page_cache_get(struct sale *sale, struct arena *arena, const struct pass *pass, const char *key,
                           page_render *render, const void *what, struct page *page, struct refusal *refusal)
 {
@@ -149,18 +170,8 @@ enum error page_cache_get(struct sale *sale, struct arena *arena, const struct p
             touch(sale, arena, key);
         return OK;
     }
-
-    const char *lock = arena_printf(arena, "%s:filler", key), *generation = "";
-    bool ours = false;
-    error = claim(sale, arena, lock, &ours, &generation);
-    if (error != OK || (copy && !ours))
-        return error;
-    if (!ours && wait_for_filler(sale, arena, key, page))
-        return OK;
-    error = render_page(sale, arena, render, what, page, &lasting);
-    if (ours && error == OK)
-        fill(sale, arena, key, lock, generation, page, lasting);
-    return error;
+    error = renew(sale, arena, key, copy, render, what, page);
+    return copy && error == E_UNAVAILABLE ? OK : error; /* the old copy is better than nothing */
 }
 
 enum error page_cache_evict(struct sale *sale, struct arena *arena)

@@ -1,8 +1,8 @@
 /* page_cache: rendered pages in Redis that expire, are prolonged by hits, and are filled by one caller at a time.
  *
  * A page is fresh for concert_cache_ttl; a hit in its second half prolongs that, up to concert_cache_max from its
- * creation. After that one caller renders it anew while the others get the old copy, for at most a minute. An
- * operator's change evicts all pages at once. */
+ * creation. After that one caller renders it anew while the others get the old copy, for at most a minute; and so does
+ * that caller, when PostgreSQL is away. An operator's change evicts all pages at once. */
 #ifndef USHER_SALE_PAGE_CACHE_H
 #define USHER_SALE_PAGE_CACHE_H
 
