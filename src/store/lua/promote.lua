@@ -9,7 +9,8 @@
 if lost() then return {-1} end
 local at = now()
 local batch, period, active_max, window = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local admission = redis.call('HMGET', KEYS[4], 'paused', 'serving', 'credit', 'tick', 'share', 'cap', 'judged')
+local admission = redis.call('HMGET', KEYS[4], 'paused', 'serving', 'credit', 'tick', 'share', 'cap', 'judged',
+  'most')
 local serving = tonumber(admission[2] or 0)
 
 -- Fewer than this many observations say nothing.
@@ -38,6 +39,12 @@ local function active_cap(before, low, high)
   return math.max(low, math.min(high, cap))
 end
 
+local active = redis.call('ZCOUNT', KEYS[3], '(' .. int(at), '+inf')
+
+-- So many may be active by what was let in: a cap that is lowered counts when no more are left than that.
+local most = active_max
+if active > active_max then most = tonumber(admission[8] or active) end
+
 if ARGV[6] == '1' then
   local share, cap = tonumber(admission[5] or 0), tonumber(admission[6] or active_max)
   local low = math.min(tonumber(ARGV[7]), active_max)
@@ -61,7 +68,6 @@ if admission[4] then
   credit = math.min(burst, tonumber(admission[3]) + math.max(0, at - admission[4]) * batch / period)
 end
 
-local active = redis.call('ZCOUNT', KEYS[3], '(' .. int(at), '+inf')
 local room = active_max - active
 room = math.min(room, batch - recent, math.floor(credit)) -- guard: admission-budget
 if admission[1] == '1' then room = 0 end
@@ -85,5 +91,5 @@ if admitted > 0 then
   redis.call('ZADD', KEYS[6], int(at), int(at) .. '-' .. int(serving) .. ' ' .. admitted)
 end
 redis.call('HSET', KEYS[4], 'serving', int(serving), 'credit', tostring(credit - admitted), 'tick', int(at),
-  'batch', int(batch))
+  'batch', int(batch), 'most', int(most))
 return {admitted, redis.call('ZCARD', KEYS[2]), active + admitted, serving}
