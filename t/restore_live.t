@@ -155,6 +155,38 @@ subtest 'a token that was used up in the last second' => sub {
     is($usher->psql('SELECT status FROM waiting_token WHERE user_id = 41'), 'used', 'and the history learns of it');
 };
 
+# A has claimed a seat and is on the way to PostgreSQL; the line is lost with all doormen, and B's look loads the hall before A's
+# hold is there.
+subtest 'a claim that was on its way' => sub {
+    my ($schedule, @seats) = $usher->schedule($usher->concerts(1), seats => 2);
+    my ($holder, $looker) = map { $usher->join_line($_) } 51, 52;
+    $usher->scheduler('-o', 'active_max=10000', '-o', 'promote_batch=10000', 'promote') for 1 .. 2;
+    my $look = sub { $usher->get("/v1/schedules/$schedule/seats", user => 52, token => $looker) };
+    is($look->()->status, 200, 'the hall is known');
+    stop_at('before:HOLD');
+    my $body = qq({"schedule_id":$schedule,"seat_ids":[$seats[0]]});
+    my $hold = $usher->fcgi_open(POST => '/v1/reservations', user => 51, token => $holder, raw => $body);
+    $hold->send($body);
+    $hold->finish;
+    my ($stopped) = Usher::Process::until_true(
+        sub { grep { Usher::Process::slurp("/proc/$_/stat") =~ /^\d+ \(.*\) T /s } $usher->worker_pids }) ? grep {
+        Usher::Process::slurp("/proc/$_/stat") =~ /^\d+ \(.*\) T /s } $usher->worker_pids : die "no worker stopped\n";
+    $usher->redis('FLUSHALL');
+    ok(line_is_back(), 'the line is lost and restored');
+    is(scalar @{ $look->()->json->{items} }, 2, 'another person sees both seats');
+    kill CONT => $stopped;
+    is($hold->response->status, 201, 'the hold is made');
+    my $claims = sub { [ map {/^s:\{main\}:$schedule:seats (.*)/} $usher->claims ] };
+    is_deeply($claims->(), [], 'and the doorman does not know of it');
+    $usher->clock_advance(20);    # until then it might still be under way
+    is(($usher->scheduler('expire'))[0], 0, 'the scheduler comes by');
+    is_deeply($claims->(), ["$seats[0] held 51"], 'and tells him');
+    my $hall = "s:{main}:$schedule:seats";
+    $usher->redis('HDEL', $hall, $seats[0]);
+    $usher->scheduler('expire');
+    is_deeply($claims->(), [], 'once for each time that he was loaded');
+};
+
 # Somebody restores a long line, and everybody goes on polling.
 subtest 'a crowd while another process restores' => sub {
     my $connections = sub { scalar(() = Usher::Process::slurp("$usher->{dir}/postgres/postgres.log") =~ /authorized: user=usher /g) };

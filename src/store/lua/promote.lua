@@ -10,7 +10,8 @@
 if lost() then return {-1} end
 local at = now()
 local batch, period, active_max, window = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local admission = redis.call('HMGET', KEYS[4], 'paused', 'serving', 'credit', 'tick', 'share', 'cap', 'judged', 'yield')
+local admission = redis.call('HMGET', KEYS[4], 'paused', 'serving', 'credit', 'tick', 'share', 'cap', 'judged', 'yield',
+  'allowed')
 local serving = tonumber(admission[2] or 0)
 local active = redis.call('ZCOUNT', KEYS[3], '(' .. int(at), '+inf')
 
@@ -54,6 +55,10 @@ local function pulse()
   redis.call('DEL', KEYS[7])
   return seen
 end
+
+-- So many may be active by what was let in: a cap that is lowered counts when no more are left than that.
+local allowed = active_max
+if active > active_max then allowed = tonumber(admission[9] or active) end
 
 if ARGV[6] == '1' then
   local share, cap, yield = tonumber(admission[5] or 0), tonumber(admission[6] or active_max), tonumber(admission[8] or 0)
@@ -106,5 +111,5 @@ if admitted > 0 then
   redis.call('ZADD', KEYS[6], int(at), int(at) .. '-' .. int(serving) .. ' ' .. admitted)
 end
 redis.call('HSET', KEYS[4], 'serving', int(serving), 'credit', tostring(credit - admitted), 'tick', int(at),
-  'batch', int(batch), 'most', int(active_max))
+  'batch', int(batch), 'most', int(active_max), 'allowed', int(allowed))
 return {admitted, redis.call('ZCARD', KEYS[2]), active + admitted, serving}
