@@ -20,13 +20,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HMAC_SIZE = 32, SECRET_MIN = 32, KEY_FILE_MAX = 16384, SIGNATURE_MAX = 1024, ES256_HALF = 32, DER_MAX = 80 };
+enum {
+    HMAC_SIZE = 32,
+    SECRET_MIN = 32,
+    KEY_FILE_MAX = 16384,
+    SIGNATURE_MAX = 1024,
+    ES256_HALF = 32,
+    DER_MAX = 80,
+    KNOWN_HEADER_MAX = 256
+};
 
 struct jwt {
     const struct config *config;
     EVP_MAC_CTX *mac; /* HS256, keyed */
     EVP_PKEY *key;    /* the others' public key */
     EVP_MD_CTX *verifier;
+    char known_header[KNOWN_HEADER_MAX]; /* as in the last token with a good signature, still encoded */
+    size_t known_length;                 /* 0: none yet */
 };
 
 /* ---- keys ---- */
@@ -196,6 +206,22 @@ static bool header_fits(const struct jwt *jwt, struct json_object *header)
     return member_is(header, "alg", jwt->config->jwt_algorithm) && !json_object_object_get_ex(header, "crit", NULL);
 }
 
+/* The issuer's tokens all begin with the same text. What was accepted once is accepted again without reading it:
+ * whether a header fits depends on nothing but its text. Only a token with a good signature is remembered, so that
+ * nobody else's take the one place. */
+static bool is_known_header(const struct jwt *jwt, const char *text, size_t length)
+{
+    return length > 0 && length == jwt->known_length && memcmp(text, jwt->known_header, length) == 0;
+}
+
+static void remember_header(struct jwt *jwt, const char *text, size_t length)
+{
+    if (length > sizeof jwt->known_header)
+        return;
+    memcpy(jwt->known_header, text, length);
+    jwt->known_length = length;
+}
+
 /* aud is one text or an array of them (RFC 7519 section 4.1.3). */
 static bool audience_fits(struct json_object *claims, const char *wanted)
 {
@@ -245,17 +271,21 @@ bool jwt_verify(struct jwt *jwt, struct arena *arena, const char *token, int64_t
     *why = "the token is not a JWT";
     if (strlen(token) > JWT_LENGTH_MAX || !second)
         return false;
-    struct json_object *header = decode_part(arena, token, (size_t)(first - token));
-    if (!header)
-        return false;
-    if (!header_fits(jwt, header)) {
-        *why = "the token's algorithm is not accepted";
-        return false;
+    size_t header_length = (size_t)(first - token);
+    if (!is_known_header(jwt, token, header_length)) {
+        struct json_object *header = decode_part(arena, token, header_length);
+        if (!header)
+            return false;
+        if (!header_fits(jwt, header)) {
+            *why = "the token's algorithm is not accepted";
+            return false;
+        }
     }
     if (!check_signature(jwt, token, (size_t)(second - token), second + 1)) {
         *why = "the token's signature is wrong";
         return false;
     }
+    remember_header(jwt, token, header_length);
     struct json_object *claims = decode_part(arena, first + 1, (size_t)(second - first - 1));
     return claims && claims_fit(jwt, claims, user, why);
 }

@@ -174,6 +174,24 @@ Test(jwt, algorithms)
                 token_of("{\"alg\":\"HS256\",\"kid\":\"../../etc/passwd\",\"jku\":\"http://x/\"}", claims_with(""))));
 }
 
+/* Before any token was accepted, and when headers are known. */
+Test(jwt, a_known_header)
+{
+    static const char *const others[] = {"", "{\"alg\":\"HS512\",\"typ\":\"JWT\"}",
+                                         "{\"alg\":\"HS256\",\"typ\":\"JWT\""};
+    static const char other_secret[] = "another secret of at least 32 bytes";
+    const char *claims = claims_with("");
+    const char *known[] = {HS256_HEADER, arena_printf(office.arena, "{\"alg\":\"HS256\",\"kid\":\"%0300d\"}", 1)};
+    for (int round = 0; round < 4; round++) {
+        for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+            cr_assert_not(accepts(office.api->jwt, token_of(others[i], claims)), "%d: %s", round, others[i]);
+        for (size_t i = 0; i < 2; i++)
+            cr_assert_not(
+                accepts(office.api->jwt, hmac_token(known[i], claims, other_secret, sizeof other_secret - 1)));
+        cr_assert(accepts(office.api->jwt, token_of(known[round % 2], claims)), "%d: %s", round, why);
+    }
+}
+
 Test(jwt, texts_that_are_no_tokens)
 {
     static const char *const texts[] = {"",
