@@ -21,7 +21,8 @@ $$;
 -- sales-closed, seat-limit, seat-unavailable. With replayed and seat-unavailable, taken says which of the seats are taken
 -- now: JSON text [[seat id, deadline in ms (0 when sold), holder], ...].
 -- A unique violation (SQLSTATE 23505) means that another hold won while this one ran: run it again and be told.
--- Three statements at most on the way to a hold: each one less is a tenth of what PostgreSQL does for it.
+-- Two looks, then two rows: what a statement costs is mostly its start, so there is no aggregate where a loop over one or two
+-- seats will do.
 CREATE FUNCTION usher_hold(
     p_user bigint, p_schedule bigint, p_seats bigint[], p_hold_ms bigint, p_limit bigint, p_key text, p_hash bytea,
     OUT outcome text, OUT reservation_id bigint, OUT total bigint, OUT reserved_us bigint, OUT expires_us bigint,
@@ -34,11 +35,16 @@ DECLARE
     v_now timestamptz;
     v_until timestamptz;
     v_open boolean;
-    v_known bigint;
-    v_ours bigint;
-    v_lapsed bigint[];
-    v_live bigint;
     v_new boolean;
+    v_earlier bigint;
+    v_seat bigint;
+    v_seats bigint := cardinality(p_seats);
+    v_of record;
+    v_foreign boolean := false;
+    v_lapsed bigint[];
+    v_prices bigint[];
+    v_locations text[];
+    v_ticket bigint;
     v_seen idempotency_key;
 BEGIN
     IF p_key IS NOT NULL AND NOT usher_lock_key(p_user, p_key) THEN
@@ -62,29 +68,37 @@ BEGIN
         END IF;
     END IF;
 
-    -- All that there is to know, in one look. Whose ticket a seat has: mostly nobody's, the doorman has seen to that; one
-    -- look into the unique index for each seat tells. (Early in a sale, when the planner knows little of the table, t.seat_id
-    -- = ANY (p_seats) would read every ticket of the schedule.)
     v_now := usher_clock();
-    SELECT count(*), count(*) FILTER (WHERE c.schedule_id = p_schedule), sum(c.price),
-           array_agg(t.reservation_id) FILTER (WHERE t.reservation_id IS NOT NULL),
-           (SELECT s.reservation_opens_at <= v_now AND v_now < s.reservation_closes_at
-                FROM concert_schedule s WHERE s.id = p_schedule),
-           (SELECT count(*) FROM reservation r JOIN reservation_ticket o ON o.reservation_id = r.id
-                WHERE r.user_id = p_user AND r.schedule_id = p_schedule AND r.live
-                  AND (r.status = 'paid' OR r.status = 'held' AND r.expires_at > v_now)),
-           NOT EXISTS (SELECT FROM users u WHERE u.user_id = p_user)
-        INTO v_known, v_ours, total, v_lapsed, v_open, v_live, v_new
-        FROM unnest(p_seats) AS p (id)
-        JOIN concert_seat c ON c.id = p.id
-        LEFT JOIN LATERAL (SELECT o.reservation_id FROM reservation_ticket o
-                             WHERE o.schedule_id = p_schedule AND o.seat_id = p.id AND o.live LIMIT 1) AS t ON true;
-    outcome := CASE
-        WHEN v_open IS NULL OR v_known < cardinality(p_seats) THEN 'not-found'
-        WHEN v_ours < v_known THEN 'foreign-seat'
-        WHEN NOT v_open THEN 'sales-closed'
-    END;
-    IF outcome IS NOT NULL THEN
+    SELECT s.reservation_opens_at <= v_now AND v_now < s.reservation_closes_at,
+           NOT EXISTS (SELECT FROM users u WHERE u.user_id = p_user),
+           (SELECT r.id FROM reservation r WHERE r.user_id = p_user AND r.schedule_id = p_schedule AND r.live LIMIT 1)
+        INTO v_open, v_new, v_earlier
+        FROM concert_schedule s WHERE s.id = p_schedule;
+    IF NOT FOUND THEN
+        outcome := 'not-found';
+        RETURN;
+    END IF;
+    -- Whose ticket a seat has: mostly nobody's, the doorman has seen to that.
+    total := 0;
+    FOREACH v_seat IN ARRAY p_seats LOOP
+        SELECT c.schedule_id, c.price, c.location, t.reservation_id INTO v_of
+            FROM concert_seat c
+            LEFT JOIN reservation_ticket t ON t.schedule_id = p_schedule AND t.seat_id = v_seat AND t.live
+            WHERE c.id = v_seat;
+        IF NOT FOUND THEN
+            outcome := 'not-found';
+            RETURN;
+        END IF;
+        v_foreign := v_foreign OR v_of.schedule_id <> p_schedule;
+        IF v_of.reservation_id IS NOT NULL THEN
+            v_lapsed := v_lapsed || v_of.reservation_id;
+        END IF;
+        v_prices := v_prices || v_of.price;
+        v_locations := v_locations || v_of.location;
+        total := total + v_of.price;
+    END LOOP;
+    IF v_foreign OR NOT v_open THEN
+        outcome := CASE WHEN v_foreign THEN 'foreign-seat' ELSE 'sales-closed' END;
         RETURN;
     END IF;
     IF v_lapsed IS NOT NULL THEN
@@ -98,7 +112,14 @@ BEGIN
             WHERE id IN (SELECT r.id FROM reservation r WHERE r.id = ANY (v_lapsed) ORDER BY r.id FOR UPDATE)
               AND status = 'held' AND expires_at <= v_now;
     END IF;
-    IF v_live + cardinality(p_seats) > p_limit THEN
+    -- What the user has already, if anything.
+    IF v_earlier IS NOT NULL THEN
+        SELECT v_seats + count(*) INTO v_seats
+            FROM reservation r JOIN reservation_ticket t ON t.reservation_id = r.id
+            WHERE r.user_id = p_user AND r.schedule_id = p_schedule
+              AND (r.status = 'paid' OR r.status = 'held' AND r.expires_at > v_now);
+    END IF;
+    IF v_seats > p_limit THEN
         outcome := 'seat-limit';
         RETURN;
     END IF;
@@ -107,18 +128,16 @@ BEGIN
     IF v_new THEN
         INSERT INTO users (user_id) VALUES (p_user) ON CONFLICT DO NOTHING;
     END IF;
-    WITH made AS (
-        INSERT INTO reservation (user_id, schedule_id, status, total_price, reserved_at, expires_at)
-            VALUES (p_user, p_schedule, 'held', usher_hold.total, v_now, v_until)
-            RETURNING id
-    ), seated AS (
+    INSERT INTO reservation (user_id, schedule_id, status, total_price, reserved_at, expires_at)
+        VALUES (p_user, p_schedule, 'held', total, v_now, v_until)
+        RETURNING id INTO reservation_id;
+    FOR i IN 1 .. cardinality(p_seats) LOOP
         INSERT INTO reservation_ticket (reservation_id, schedule_id, live, seat_id, location, price)
-            SELECT m.id, p_schedule, true, c.id, c.location, c.price
-            FROM made m, concert_seat c WHERE c.id = ANY (p_seats) ORDER BY c.id
-            RETURNING reservation_id, id, seat_id, location, price
-    )
-    SELECT min(t.reservation_id), '[' || string_agg(usher_ticket(t.id, t.seat_id, t.location, t.price), ',') || ']'
-        INTO reservation_id, tickets FROM seated t;
+            VALUES (usher_hold.reservation_id, p_schedule, true, p_seats[i], v_locations[i], v_prices[i])
+            RETURNING id INTO v_ticket;
+        tickets := coalesce(tickets || ',', '[') || usher_ticket(v_ticket, p_seats[i], v_locations[i], v_prices[i]);
+    END LOOP;
+    tickets := tickets || ']';
     IF p_key IS NOT NULL THEN
         INSERT INTO idempotency_key (user_id, key, request_hash, reservation_id, created_at)
             VALUES (p_user, p_key, p_hash, usher_hold.reservation_id, v_now);
@@ -130,10 +149,11 @@ END
 $$;
 
 -- Gives held seats back. outcome: cancelled (now), over (it was cancelled or expired before), already-paid, not-found.
--- schedule_id and seats ("7,8") name what became free with `cancelled`.
+-- schedule_id and seats ("7,8") name what became free with `cancelled`, or with an earlier one whose answer may have been cut
+-- off; taken says which of them are taken now, as in usher_hold().
 CREATE FUNCTION usher_cancel(
     p_user bigint, p_reservation bigint,
-    OUT outcome text, OUT schedule_id bigint, OUT seats text)
+    OUT outcome text, OUT schedule_id bigint, OUT seats text, OUT taken text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 AS $$
 DECLARE
@@ -144,8 +164,13 @@ BEGIN
         WHERE r.id = p_reservation AND r.user_id = p_user AND r.status = 'held'
         RETURNING r.status, r.schedule_id INTO v_status, usher_cancel.schedule_id;
     IF NOT FOUND THEN
-        SELECT r.status INTO v_status FROM reservation r WHERE r.id = p_reservation AND r.user_id = p_user;
+        SELECT r.status, r.schedule_id INTO v_status, usher_cancel.schedule_id
+            FROM reservation r WHERE r.id = p_reservation AND r.user_id = p_user;
         outcome := CASE WHEN v_status IS NULL THEN 'not-found' WHEN v_status = 'paid' THEN 'already-paid' ELSE 'over' END;
+        IF v_status = 'cancelled' THEN
+            seats := usher_seat_ids(p_reservation);
+            taken := usher_taken(usher_cancel.schedule_id, string_to_array(seats, ',')::bigint[], v_now);
+        END IF;
         RETURN;
     END IF;
     outcome := 'cancelled';

@@ -44,16 +44,12 @@ BEGIN
     END IF;
     v_now := usher_clock();
     v_balance := coalesce(v_seen.balance, 0) + p_amount;
-    WITH wallet AS (
-        UPDATE asset a SET balance = v_balance WHERE a.user_id = p_user
-    ), entry AS (
-        INSERT INTO ledger (user_id, kind, debit, credit, amount, balance, created_at)
-            VALUES (p_user, 'charge', 0, p_user, p_amount, v_balance, v_now)
-            RETURNING id
-    )
+    UPDATE asset a SET balance = v_balance WHERE a.user_id = p_user;
+    INSERT INTO ledger (user_id, kind, debit, credit, amount, balance, created_at)
+        VALUES (p_user, 'charge', 0, p_user, p_amount, v_balance, v_now)
+        RETURNING id INTO charge_id;
     INSERT INTO idempotency_key (user_id, key, request_hash, charge_id, created_at)
-        SELECT p_user, p_key, p_hash, e.id, v_now FROM entry e
-        RETURNING charge_id INTO charge_id;
+        VALUES (p_user, p_key, p_hash, usher_charge.charge_id, v_now);
     outcome := 'created';
     amount := p_amount;
     balance := v_balance;
@@ -79,6 +75,7 @@ DECLARE
     v_status reservation_status;
     v_expires timestamptz;
     v_wallet bigint;
+    v_seats bigint[];
     v_seen idempotency_key;
 BEGIN
     IF p_key IS NOT NULL AND NOT usher_lock_key(p_user, p_key) THEN
@@ -103,8 +100,9 @@ BEGIN
     END IF;
 
     v_now := usher_clock();
-    SELECT r.status, r.expires_at, r.total_price, r.schedule_id, a.user_id, coalesce(a.balance, 0)
-        INTO v_status, v_expires, price, schedule_id, v_wallet, balance
+    SELECT r.status, r.expires_at, r.total_price, r.schedule_id, a.user_id, coalesce(a.balance, 0),
+           ARRAY(SELECT t.seat_id FROM reservation_ticket t WHERE t.reservation_id = p_reservation)
+        INTO v_status, v_expires, price, schedule_id, v_wallet, balance, v_seats
         FROM reservation r LEFT JOIN asset a ON a.user_id = r.user_id
         WHERE r.id = p_reservation AND r.user_id = p_user;
     outcome := CASE
@@ -116,47 +114,39 @@ BEGIN
         WHEN balance < price THEN 'insufficient'
     END;
     IF outcome = 'already-paid' THEN
-        SELECT usher_us(p.paid_at), usher_seat_ids(p.reservation_id) INTO paid_us, seats
-            FROM payment p WHERE p.reservation_id = p_reservation;
+        SELECT usher_us(p.paid_at) INTO paid_us FROM payment p WHERE p.reservation_id = p_reservation;
+        seats := array_to_string(v_seats, ',');
     END IF;
     IF outcome IS NOT NULL THEN
+        RETURN;
+    END IF;
+
+    -- Paying and expiring both begin with this conditional update of the same row: exactly one of them finds it held.
+    UPDATE reservation r SET status = 'paid', completed_at = v_now
+        WHERE r.id = p_reservation
+          AND r.status = 'held' -- guard: pay-only-held
+        ;
+    IF NOT FOUND THEN
+        SELECT CASE r.status WHEN 'cancelled' THEN 'reservation-cancelled' ELSE 'expired' END INTO outcome
+            FROM reservation r WHERE r.id = p_reservation;
         RETURN;
     END IF;
     -- A user without a wallet pays nothing for a free seat, but the entry needs an account.
     IF v_wallet IS NULL THEN
         INSERT INTO asset (user_id) VALUES (p_user) ON CONFLICT DO NOTHING;
     END IF;
-
-    -- Paying and expiring both begin with a conditional update of the same row: exactly one of them finds it held. Whatever
-    -- follows here hangs on that one row.
-    WITH paid AS (
-        UPDATE reservation r SET status = 'paid', completed_at = v_now
-            WHERE r.id = p_reservation
-              AND r.status = 'held' -- guard: pay-only-held
-            RETURNING r.id
-    ), wallet AS (
-        UPDATE asset a SET balance = a.balance - usher_pay.price FROM paid WHERE a.user_id = p_user
-            RETURNING a.balance
-    ), made AS (
-        INSERT INTO payment (reservation_id, user_id, price, paid_at)
-            SELECT p_reservation, p_user, usher_pay.price, v_now FROM wallet
-            RETURNING id
-    ), entry AS (
-        INSERT INTO ledger (user_id, kind, debit, credit, amount, balance, payment_id, created_at)
-            SELECT p_user, 'payment', p_user, -1, usher_pay.price, w.balance, m.id, v_now FROM wallet w, made m
-    ), keyed AS (
+    UPDATE asset a SET balance = usher_pay.balance - usher_pay.price WHERE a.user_id = p_user
+        RETURNING a.balance INTO STRICT balance;
+    INSERT INTO payment (reservation_id, user_id, price, paid_at)
+        VALUES (p_reservation, p_user, usher_pay.price, v_now)
+        RETURNING id INTO payment_id;
+    INSERT INTO ledger (user_id, kind, debit, credit, amount, balance, payment_id, created_at)
+        VALUES (p_user, 'payment', p_user, -1, usher_pay.price, usher_pay.balance, usher_pay.payment_id, v_now);
+    IF p_key IS NOT NULL THEN
         INSERT INTO idempotency_key (user_id, key, request_hash, payment_id, created_at)
-            SELECT p_user, p_key, p_hash, m.id, v_now FROM made m WHERE p_key IS NOT NULL
-    )
-    SELECT m.id, w.balance,
-           (SELECT string_agg(t.seat_id::text, ',') FROM reservation_ticket t WHERE t.reservation_id = p_reservation)
-        INTO payment_id, balance, seats
-        FROM wallet w, made m;
-    IF NOT FOUND THEN
-        SELECT CASE r.status WHEN 'cancelled' THEN 'reservation-cancelled' ELSE 'expired' END INTO outcome
-            FROM reservation r WHERE r.id = p_reservation;
-        RETURN;
+            VALUES (p_user, p_key, p_hash, usher_pay.payment_id, v_now);
     END IF;
+    seats := array_to_string(v_seats, ',');
     outcome := 'created';
     paid_us := usher_us(v_now);
 END

@@ -124,7 +124,8 @@ static int promote(struct run *run)
     for (; next <= end && wait_until(run, next); next = after(next, period / TICKS)) {
         error = tick(run, &now);
         admitted += error == OK ? now.admitted : 0;
-        if (clock_monotonic() >= history_due) {
+        /* Who was let in must not wait again should Redis be lost: that is written at once, the rest once a second. */
+        if (now.admitted > 0 || clock_monotonic() >= history_due) {
             enum error history = drain(run, next + period / TICKS, &recorded, &all);
             if (history != OK)
                 log_warning("the line's history cannot be written just now; it waits in Redis");

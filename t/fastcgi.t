@@ -93,6 +93,24 @@ subtest 'a client that wants to keep its connection does not keep the worker' =>
     status_is($usher->fcgi(GET => '/healthz'), 200, 'the only worker answers the next one');
 };
 
+subtest 'the time before a worker was free' => sub {
+    # What is logged of it, in microseconds.
+    my $queued = sub ($msec) {
+        my $from = length $usher->server_log;
+        healthz(REQUEST_MSEC => $msec);
+        my $us;
+        Usher::Process::until_true(sub { ($us) = substr($usher->server_log, $from) =~ / queue_us=(\d+)\n/ });
+        return $us;
+    };
+    my $us = $queued->(sprintf '%.3f', time - 10);
+    ok($us >= 10_000_000 && $us < 40_000_000, 'since nginx handed it over') or diag $us;
+    is($queued->(''), 0, 'nothing is said');
+    is($queued->(sprintf '%.3f', time + 10), 0, 'a clock that is ahead');
+    is($queued->(sprintf '%.3f', time - 100), 0, 'longer than nginx would wait');
+    is($queued->((time - 10) . $_), 0, "no time: '$_'") for '', '.', '.1', '.12', '.1234', '.12a', '.-12', 'x.123';
+    is($queued->("$_.000"), 0, "no seconds: '$_'") for '', '-1', '99999999999999999999', '9223372036854775807', '1e9';
+};
+
 subtest 'the log' => sub {
     my $from   = length $usher->server_log;
     my @secret = ('qsecret00000000000000A', 'ksecret', 'bsecret', 'psecret', $usher->jwt(user => 42));
@@ -101,7 +119,7 @@ subtest 'the log' => sub {
     $usher->fcgi("GET\nforged=1 " => '/healthz');
     my $log = '';
     ok(Usher::Process::until_true(sub { ($log = substr $usher->server_log, $from) =~ /status=405.*\n/ }), 'a line for each request');
-    like($log, qr{request id=[0-9a-f]{32} user=42 method=POST route=\S+charges\S* status=201 code=- us=\d+$}m, 'with what it was');
+    like($log, qr{request id=[0-9a-f]{32} user=42 method=POST route=\S+charges\S* status=201 code=- us=\d+ queue_us=0$}m, 'with what it was');
     unlike($log, qr/^forged/m, 'which nobody can forge');
     unlike($log, qr/\Q$_\E/, 'and without secrets') for @secret;
     is(scalar(() = $log =~ /^.*request id=/mg), 2, 'one line each');

@@ -52,6 +52,7 @@ is(findings($r), '', 'nothing is wrong: no seat sold twice, no inversion');
 is($r->{outcomes}{paid}, 100, 'a hundred fans have a ticket');
 is($r->{outcomes}{paid} + $r->{outcomes}{too_late} + $r->{outcomes}{refused}, 300, 'the others found nothing');
 ok($r->{seats}{seconds_to_sell_out} > 0, 'the time to sell out is told');
+cmp_ok(abs($r->{seats}{sold_per_minute} * $r->{seats}{seconds_to_sell_out} / 60 - 100), '<', 1, '... and how many a minute');
 my %operation = map { ($_->{name} => $_) } @{ $r->{operations} };
 is($operation{join}{count}, 300, 'each joined once');
 is($operation{pay}{count},  100, 'a hundred payments');
@@ -65,9 +66,11 @@ is($usher->psql(q{SELECT count(*) FROM reservation_ticket t JOIN reservation r O
 is($usher->psql('SELECT count(*) FROM payment'), 100, '100 payments');
 
 my $text = Usher::Process::slurp("$folder/report.txt");
-like($text, qr/100 of 100 sold/, 'report.txt');
+like($text, qr/100 of 100 sold, the last one after [\d.]+ s, \d+ a minute$/m, 'report.txt');
 is(JSON::PP::decode_json(Usher::Process::slurp("$folder/report.json"))->{seats}{sold}, 100, 'report.json');
 my $page = Usher::Process::slurp("$folder/timeline.html");
+my ($mean) = $page =~ m{requests for each fan<td>([\d.]+)<td>\d+$}m;
+cmp_ok(abs(($mean // 0) - $r->{requests_for_each_fan}{mean}), '<', 0.1, 'timeline.html has the requests for each fan');
 is(() = $page =~ /<svg /g, 4, 'timeline.html has four charts');
 unlike($page, qr/<script|<link|src=|url\(/, 'and needs nothing from elsewhere');
 
@@ -84,6 +87,9 @@ $seats{$_}++ for $usher->psql(q{SELECT seat_id FROM reservation_ticket WHERE sch
 is($r->{seats}{sold}, $usher->psql(q{SELECT count(*) FROM reservation_ticket t JOIN reservation r ON r.id = t.reservation_id
     WHERE t.schedule_id = $1 AND r.status = 'paid'}, $second), 'sold is what is paid');
 is_deeply([ grep { $seats{$_} > 1 } sort keys %seats ], [], 'no seat is there twice');
+
+is($r->{seats}{seconds_to_sell_out}, undef, 'seats are left');
+cmp_ok(abs($r->{seats}{sold_per_minute} * $r->{seconds} / 60 - $r->{seats}{sold}), '<', 0.1, '... and how many a minute were sold is told');
 
 # The same seed makes the same fans.
 my @outcomes = map {

@@ -5,13 +5,20 @@ use v5.36;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::More;
+use Time::HiRes qw(time);
 use Usher::Check;
 use Usher::Process;
 use Usher::Stack;
 
+use constant WORKERS => 4;
 use constant { BATCH => 1000, GAP => 1000 };    # of a restore: src/sale/restore.c
 
-my $usher = Usher::Stack->new(workers => 4, server => 0, config => { active_max => 3, claim_window => '1h' });
+my $usher = Usher::Stack->new(
+    workers  => WORKERS,
+    server   => 0,
+    config   => { active_max => 3, claim_window => '1h' },
+    postgres => "log_connections = on\n",
+);
 my $crash = "$usher->{dir}/crash";
 $usher->{env} = { USHER_TEST_CRASH => $crash };
 $usher->start_server;
@@ -126,6 +133,91 @@ subtest 'a batch of history that is late' => sub {
     $usher->scheduler('promote');
     is_deeply([ $usher->psql("SELECT id, user_id FROM waiting_token WHERE id > $highest ORDER BY id") ],
         [ map({ "$late[$_]|" . ($_ + 11) } 0 .. 2), $highest + 2 * GAP + 1 . '|21' ], 'each number is one person\'s');
+};
+
+# The payment is in PostgreSQL, the word about the token was in the stream.
+subtest 'a token that was used up in the last second' => sub {
+    my ($schedule, @seats) = $usher->schedule($usher->concerts(1), seats => 2);
+    my ($payer) = map { { user => $_, token => $usher->join_line($_) } } 41;
+    $usher->scheduler('-o', 'active_max=10000', '-o', 'promote_batch=10000', 'promote') for 1 .. 2;
+    $usher->charge($payer->{user}, 5000);
+    my $hold = $usher->hold($payer->{user}, $payer->{token}, $schedule, $seats[0]);
+    my $paid = $usher->post('/v1/payments', user => $payer->{user}, token => $payer->{token}, body => { reservation_id => $hold->{id} });
+    is($paid->status, 201, 'somebody pays');
+    my $holder = $usher->join_line(42);
+    $usher->scheduler('-o', 'active_max=10000', '-o', 'promote_batch=10000', 'promote');
+    $usher->psql(q{UPDATE waiting_token SET status = 'active', deleted_at = NULL WHERE user_id = 41});    # as if not recorded
+    $usher->redis('FLUSHALL');
+    ok(line_is_back(), 'the line is lost and restored');
+    is(poll($payer->{token})->status, 404, 'the token is used up still');
+    is(poll($holder)->json->{status}, 'active', 'who has not paid is in');
+    $usher->scheduler('expire');
+    is($usher->psql('SELECT status FROM waiting_token WHERE user_id = 41'), 'used', 'and the history learns of it');
+};
+
+# A has claimed a seat and is on the way to PostgreSQL; the line is lost with all doormen, and B's look loads the hall before A's
+# hold is there.
+subtest 'a claim that was on its way' => sub {
+    my ($schedule, @seats) = $usher->schedule($usher->concerts(1), seats => 2);
+    my ($holder, $looker) = map { $usher->join_line($_) } 51, 52;
+    $usher->scheduler('-o', 'active_max=10000', '-o', 'promote_batch=10000', 'promote') for 1 .. 2;
+    my $look = sub { $usher->get("/v1/schedules/$schedule/seats", user => 52, token => $looker) };
+    is($look->()->status, 200, 'the hall is known');
+    stop_at('before:HOLD');
+    my $body = qq({"schedule_id":$schedule,"seat_ids":[$seats[0]]});
+    my $hold = $usher->fcgi_open(POST => '/v1/reservations', user => 51, token => $holder, raw => $body);
+    $hold->send($body);
+    $hold->finish;
+    my ($stopped) = Usher::Process::until_true(
+        sub { grep { Usher::Process::slurp("/proc/$_/stat") =~ /^\d+ \(.*\) T /s } $usher->worker_pids }) ? grep {
+        Usher::Process::slurp("/proc/$_/stat") =~ /^\d+ \(.*\) T /s } $usher->worker_pids : die "no worker stopped\n";
+    $usher->redis('FLUSHALL');
+    ok(line_is_back(), 'the line is lost and restored');
+    is(scalar @{ $look->()->json->{items} }, 2, 'another person sees both seats');
+    kill CONT => $stopped;
+    is($hold->response->status, 201, 'the hold is made');
+    my $claims = sub { [ map {/^s:\{main\}:$schedule:seats (.*)/} $usher->claims ] };
+    is_deeply($claims->(), [], 'and the doorman does not know of it');
+    $usher->clock_advance(20);    # until then it might still be under way
+    is(($usher->scheduler('expire'))[0], 0, 'the scheduler comes by');
+    is_deeply($claims->(), ["$seats[0] held 51"], 'and tells him');
+    my $hall = "s:{main}:$schedule:seats";
+    $usher->redis('HDEL', $hall, $seats[0]);
+    $usher->scheduler('expire');
+    is_deeply($claims->(), [], 'once for each time that he was loaded');
+};
+
+# Somebody restores a long line, and everybody goes on polling.
+subtest 'a crowd while another process restores' => sub {
+    my $connections = sub { scalar(() = Usher::Process::slurp("$usher->{dir}/postgres/postgres.log") =~ /authorized: user=usher /g) };
+    my $poll        = sub { my $r = $usher->fcgi_open(GET => '/v1/queue/tokens/me', token => $_[0]); $r->finish; $r };
+    my $balance     = sub { my $r = $usher->fcgi_open(GET => '/v1/balance', user => 1); $r->finish; $r };
+    my $token       = $usher->join_line(10);
+    for (1 .. 5) {    # each worker has its connections
+        $_->response for map { $poll->($token), $balance->() } 1 .. 40;
+    }
+    my $other       = $usher->session('usher');
+    $other->run('BEGIN; SELECT pg_advisory_xact_lock(1970496882, 3)');
+    $usher->redis('FLUSHALL');
+    my ($before, $from, $polls, @bad, @balance) = ($connections->(), time, 0);
+    while (time < $from + 2) {
+        my @crowd = map { $poll->($token) } 1 .. 40;
+        my $asked = time;
+        push @bad, "balance $_" for grep { $_ != 200 } $usher->fcgi(GET => '/v1/balance', user => 1)->status;
+        push @balance, time - $asked;
+        push @bad, "poll $_" for grep { $_ != 503 } map { $_->response->status } @crowd;
+        $polls += @crowd;
+    }
+    my $took = time - $from;
+    my $each = ($connections->() - $before) / WORKERS / $took;
+    is_deeply(\@bad, [], "$polls polls are told to come again, each balance is answered");
+    cmp_ok($each, '<=', 2, sprintf 'PostgreSQL sees few new connections (%.1f for each worker and second)', $each);
+    my ($slowest) = sort { $b <=> $a } @balance;
+    cmp_ok($slowest, '<', 1, sprintf 'nobody waits long for a balance (%.2f s)', $slowest);
+    $other->run('ROLLBACK');
+    $other->close;
+    is(Usher::Process::until_true(sub { poll($token)->status == 200 }, 2), 1, 'when the other one fails, the line is restored')
+        or diag poll($token)->body;
 };
 
 subtest 'a number of somebody else in the history' => sub {

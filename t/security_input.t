@@ -208,7 +208,7 @@ is_deeply(unreadable($server, qr/usher-server: (?:[^\s"=]+|\w+=$value)(?: (?:[^\
 is_deeply(
     unreadable(
         join("\n", grep {/^usher-server: request /} split /\n/, $server),
-        qr/usher-server: request id=[\w.-]+ user=(?:\d+|-) method=$value route=$value status=\d{3} code=[a-z-]+ us=\d+/
+        qr/usher-server: request id=[\w.-]+ user=(?:\d+|-) method=$value route=$value status=\d{3} code=[a-z-]+ us=\d+ queue_us=\d+/
     ),
     [],
     'every request has its one line with the same members'

@@ -170,6 +170,7 @@ $usher->psql(q{
             EXECUTE format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', v.t, v.conname);
         END LOOP;
     END $do$;
+    ALTER DOMAIN money_amount DROP CONSTRAINT money_amount_not_negative;
     DROP INDEX one_live_ticket_for_a_seat, one_live_token_for_a_user;
     CREATE SCHEMA kept});
 my @tables = qw(users asset reservation reservation_ticket payment ledger idempotency_key waiting_token);
@@ -325,7 +326,15 @@ breaks_redis('one ticket, two users', { 'line-order' => 1, 'line-history' => 2 }
     [ [ 'HSET', $tokens, 503, $record ], [ 'ZADD', $waiting, $ticket{503}, 503 ] ]);
 breaks_redis('the counter fell back', { 'ticket-counter' => 2 }, [ [ 'SET', $seq, $issued - 2 ] ], [ [ 'SET', $seq, $issued ] ]);
 breaks_redis('nobody is being served', { serving => 2 }, [ [ 'HSET', $admission, 'serving', 1 ] ], [ [ 'HSET', $admission, 'serving', $serving ] ]);
-breaks('too many are active', { 'active-max' => 1 }, sub { }, sub { }, 'active_max=1');
+my $cap = $usher->redis('HGET', $admission, 'allowed');
+breaks('too many are active', { 'active-max' => 1 }, sub { $usher->redis('HSET', $admission, 'allowed', 1) },
+    sub { $usher->redis('HSET', $admission, 'allowed', $cap) }, 'active_max=1');
+is((verify($usher, 'active_max=1'))[0], 0, 'active_max was lowered: who was let in before is no breach');
+$usher->scheduler('-o', 'active_max=1', 'promote');
+is((verify($usher, 'active_max=1'))[0], 0, 'nor when promote has seen it');
+is($usher->redis('HGET', $admission, 'allowed'), $cap, 'as long as there are more');
+$usher->scheduler('-o', 'active_max=2', 'promote');
+is($usher->redis('HGET', $admission, 'allowed'), 2, 'with no more than the new cap that one counts');
 
 $usher->join_line($_) for 601 .. 603;
 is((verify($usher))[0], 0, 'what waits in the stream is no breach');

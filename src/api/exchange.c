@@ -1,6 +1,7 @@
 /* exchange: reading bodies and queries strictly, writing headers. */
 #include "api/exchange.h"
 
+#include "base/clock.h"
 #include "base/encode.h"
 #include "base/json.h"
 
@@ -111,6 +112,11 @@ static const char *percent_decode(struct arena *arena, const char *text, size_t 
     }
     *end = '\0';
     return out;
+}
+
+int64_t exchange_took(const struct exchange *x)
+{
+    return x->request->queued + clock_monotonic() - x->request->started;
 }
 
 const char *exchange_query(struct exchange *x, const char *name)

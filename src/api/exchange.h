@@ -53,6 +53,9 @@ enum error exchange_valid(struct exchange *x) MUST_CHECK;
 int64_t exchange_body_int(struct exchange *x, const char *name, int64_t min, int64_t max);
 size_t exchange_body_ids(struct exchange *x, const char *name, size_t max_count, int64_t **ids);
 
+/* How long this request has taken so far, in us, from when it was handed to the workers, busy or not. */
+int64_t exchange_took(const struct exchange *x);
+
 /* Query parameters, percent-decoded. NULL when absent; one that stands twice is noted as bad. */
 const char *exchange_query(struct exchange *x, const char *name);
 int64_t exchange_query_int(struct exchange *x, const char *name, int64_t min, int64_t max, int64_t otherwise);

@@ -1,7 +1,6 @@
 /* payments: paying a held reservation, and looking at one's own payments. */
 #include "api/resources.h"
 
-#include "base/clock.h"
 #include "base/json.h"
 #include "sale/payment.h"
 #include "sale/pulse.h"
@@ -28,7 +27,7 @@ enum error payments_post(struct exchange *x)
     enum error error = exchange_valid(x);
     if (error == OK)
         error = payment_pay(x->sale, x->arena, &x->pass, reservation, &x->idempotency, &payment, &x->refusal);
-    pulse_payment(x->sale, x->arena, clock_monotonic() - x->request->started, error == OK && !payment.replayed);
+    pulse_payment(x->sale, x->arena, exchange_took(x), error == OK && !payment.replayed);
     if (error != OK)
         return error;
     reply_json(x, 201);

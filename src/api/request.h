@@ -23,6 +23,7 @@ enum method {
 struct request {
     struct arena *arena;
     int64_t started; /* clock_monotonic() when the request was complete */
+    int64_t queued;  /* us before that, from when nginx handed it over; 0 when nobody says */
     enum method method;
     const char *method_name;
     const char *path;  /* REQUEST_URI up to '?': still percent-encoded, begins with '/' */

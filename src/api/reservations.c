@@ -1,7 +1,6 @@
 /* reservations: holding seats, looking at one's own, giving them back. */
 #include "api/resources.h"
 
-#include "base/clock.h"
 #include "base/json.h"
 #include "sale/pulse.h"
 #include "sale/queue.h"
@@ -36,7 +35,7 @@ static enum error hold_and_note(struct exchange *x, int64_t schedule, const int6
 {
     enum error error = reservation_hold(x->sale, x->arena, &x->pass, schedule, seats, count, &x->idempotency,
                                         reservation, replayed, &x->refusal);
-    pulse_hold(x->sale, x->arena, clock_monotonic() - x->request->started, error == E_SEAT_UNAVAILABLE);
+    pulse_hold(x->sale, x->arena, exchange_took(x), error == E_SEAT_UNAVAILABLE);
     return error;
 }
 

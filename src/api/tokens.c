@@ -72,14 +72,14 @@ enum error queue_get(struct exchange *x)
     enum error error = queue_line(x->sale, x->arena, &line);
     if (error != OK)
         return error;
-    double rate = (double)x->config->promote_batch * 1000.0 / (double)x->config->promote_period;
+    double rate = (double)line.batch * 1000.0 / (double)x->config->promote_period;
     reply_json(x, 200);
     reply_header(x, "Cache-Control", "public, max-age=1");
     buf_printf(body,
                "{\"state\":\"%s\",\"serving\":%" PRId64 ",\"issued\":%" PRId64 ",\"waiting\":%" PRId64
                ",\"active\":%" PRId64 ",\"active_max\":%" PRId64 ",\"rate_per_second\":%.1f,\"updated_at\":",
-               line.paused ? "paused" : "open", line.serving, line.issued, line.waiting, line.active,
-               x->config->active_max, rate);
+               line.paused ? "paused" : "open", line.serving, line.issued, line.waiting, line.active, line.active_max,
+               rate);
     json_put_time(body, line.updated * 1000);
     buf_putc(body, '}');
     return OK;

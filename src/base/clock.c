@@ -75,9 +75,14 @@ static int64_t read_clock(clockid_t id)
     return (int64_t)now.tv_sec * CLOCK_SECOND + now.tv_nsec / 1000;
 }
 
+int64_t clock_wall(void)
+{
+    return read_clock(CLOCK_REALTIME);
+}
+
 int64_t clock_now(void)
 {
-    return read_clock(CLOCK_REALTIME) + offset();
+    return clock_wall() + offset();
 }
 
 int64_t clock_monotonic(void)

@@ -16,6 +16,7 @@
 #define CLOCK_TEXT_SIZE 32
 
 int64_t clock_now(void);       /* wall clock, offset included */
+int64_t clock_wall(void);      /* wall clock, never moved: to compare with what other programs read from theirs */
 int64_t clock_monotonic(void); /* for measuring; never moved, never steps */
 int64_t clock_offset_ms(void);
 

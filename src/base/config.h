@@ -29,7 +29,7 @@
         "Waiting longer than this for a lock in PostgreSQL is answered with 503.")                                             \
     ROW(TEXT,   redis,               "/run/redis/redis-server.sock", 0, 0, NULL,                                               \
         "Redis: the path of its unix socket, or host:port.")                                                                   \
-    ROW(TIME,   redis_timeout,       "250ms",           1,       60000,       NULL,                                            \
+    ROW(TIME,   redis_timeout,       "200ms",           1,       60000,       NULL,                                            \
         "Limit for connecting to Redis and for each answer.")                                                                  \
     ROW(CHOICE, jwt_algorithm,       "HS256",           0, 0, "HS256 RS256 ES256 EdDSA",                                       \
         "The one signature algorithm that is accepted.")                                                                       \

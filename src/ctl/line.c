@@ -30,8 +30,8 @@ int command_line(struct command_call *call)
     clock_format(line.updated * 1000, updated);
     printf("state      %s\nserving    %" PRId64 "\nissued     %" PRId64 "\nwaiting    %" PRId64 "\nactive     %" PRId64
            " of at most %" PRId64 "\nupdated_at %s\n",
-           line.paused ? "paused" : "open", line.serving, line.issued, line.waiting, line.active,
-           call->config->active_max, updated);
+           line.paused ? "paused" : "open", line.serving, line.issued, line.waiting, line.active, line.active_max,
+           updated);
     return EXIT_OK;
 }
 

@@ -336,10 +336,12 @@ static void judge_serving(struct verify *verify, const struct places *places, in
     verify->findings[INVARIANT_SERVING].checked = true;
 }
 
-/* Who came and who went both only lower the number of those whose time is not over; nobody is admitted beyond it. */
-static void judge_active(struct verify *verify, int64_t active)
+/* Who came and who went both only lower the number of those whose time is not over; nobody is admitted beyond it. most:
+ * what promote.lua has noted, greater than active_max while people of a greater one are still active. */
+static void judge_active(struct verify *verify, int64_t active, int64_t most)
 {
-    int64_t most = verify->config->active_max;
+    if (most < verify->config->active_max)
+        most = verify->config->active_max;
     struct finding *finding = &verify->findings[INVARIANT_ACTIVE_MAX];
     finding->checked = true;
     if (active <= most)
@@ -363,9 +365,10 @@ bool verify_numbers(struct verify *verify, const struct places *places)
         redis_key(&calls[0], KEY_ACTIVE);
         redis_key(&calls[0], KEY_SEQ);
         redis_key(&calls[0], KEY_ADMISSION);
-        redis_command(&calls[1], scratch, "HEXISTS", true);
+        redis_command(&calls[1], scratch, "HMGET", true);
         redis_key(&calls[1], KEY_ADMISSION);
         redis_text(&calls[1], "run");
+        redis_text(&calls[1], "allowed");
         good = redis_run(verify->redis, scratch, calls, 2, values) == OK || verify_no_redis(verify);
     }
     if (good) {
@@ -373,8 +376,8 @@ bool verify_numbers(struct verify *verify, const struct places *places)
         int64_t serving = redis_integer_at(line, SERVING);
         judge_counter(verify, places, history, serving, redis_integer_at(line, ISSUED));
         judge_serving(verify, places, serving);
-        judge_active(verify, redis_integer_at(line, ACTIVE_NOW));
-        verify->line_lost = history > 0 && values[1]->integer == 0;
+        judge_active(verify, redis_integer_at(line, ACTIVE_NOW), redis_integer_at(values[1], 1));
+        verify->line_lost = history > 0 && *redis_text_at(values[1], 0) == '\0';
         good = find_skipped(verify, scratch, serving);
     }
     arena_free(scratch);

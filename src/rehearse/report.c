@@ -1,6 +1,7 @@
 /* report: where the reports go, and the findings they share. */
 #include "rehearse/report.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -23,6 +24,12 @@ void report_findings(const struct stage *stage, struct finding findings[static F
         {"failed_fans", "fans who gave up on the server", stage->tally.outcomes[OUTCOME_FAILED]},
     };
     memcpy(findings, all, sizeof all);
+}
+
+double report_sold_a_minute(const struct stage *stage)
+{
+    int64_t took = (stage->sold_out ? stage->sold_out : stage->ended) - stage->opened;
+    return took > 0 ? (double)stage->journal.sold * 60 * (double)CLOCK_SECOND / (double)took : 0;
 }
 
 /* A kind of report; exactly one of the two writes it. */

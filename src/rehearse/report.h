@@ -16,6 +16,9 @@ struct finding {
 enum { FINDINGS = 9 };
 void report_findings(const struct stage *stage, struct finding findings[static FINDINGS]);
 
+/* Seats paid for in a minute, until the last one was or, if seats are left, until the end. */
+double report_sold_a_minute(const struct stage *stage);
+
 void report_text(const struct stage *stage, FILE *out);
 void report_json(const struct stage *stage, FILE *out);
 void report_html(const struct stage *stage, FILE *out);

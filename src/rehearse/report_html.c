@@ -123,6 +123,11 @@ static void put_operations(const struct tally *tally, FILE *out)
     fprintf(out, "</table>\n");
 }
 
+static void put_counted(const char *what, const struct histogram *histogram, FILE *out)
+{
+    fprintf(out, "<tr><td>%s<td>%.1f<td>%" PRIu64 "\n", what, histogram_mean(histogram), histogram->max);
+}
+
 static void put_counts(const struct stage *stage, FILE *out)
 {
     struct finding findings[FINDINGS];
@@ -131,6 +136,9 @@ static void put_counts(const struct stage *stage, FILE *out)
     for (int i = 0; i < OUTCOMES; i++)
         if (stage->tally.outcomes[i] > 0)
             fprintf(out, "<tr><td>%s<td>%" PRId64 "\n", outcome_words[i], stage->tally.outcomes[i]);
+    fprintf(out, "</table>\n<h2>Requests</h2>\n<table><tr><th><th>on the average<th>at most\n");
+    put_counted("requests for each fan", &stage->tally.requests_of_fan, out);
+    put_counted("polls in the line for each fan", &stage->tally.polls_of_fan, out);
     fprintf(out, "</table>\n<h2>Must all be zero</h2>\n<table>");
     for (int i = 0; i < FINDINGS; i++)
         fprintf(out, "<tr%s><td>%s<td>%" PRId64 "\n", findings[i].count ? " class=bad" : "", findings[i].words,
@@ -163,6 +171,7 @@ void report_html(const struct stage *stage, FILE *out)
             stage->journal.sold, stage->seats_offered);
     if (stage->sold_out)
         fprintf(out, " in %.1f s", (double)(stage->sold_out - stage->opened) / (double)CLOCK_SECOND);
+    fprintf(out, ", %.0f a minute", report_sold_a_minute(stage));
     fprintf(out, "</h1>\n<p>");
     put_escaped(stage->settings->url, out);
     fprintf(out, ", arrival %s. %s%s</p>\n", stage->settings->arrival_text,

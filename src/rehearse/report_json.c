@@ -103,8 +103,10 @@ void report_json(const struct stage *stage, FILE *out)
     fprintf(out, ",\n\"outcomes\":{");
     for (int i = 0; i < OUTCOMES; i++)
         fprintf(out, "%s\"%s\":%" PRId64, i ? "," : "", outcome_names[i], tally->outcomes[i]);
-    fprintf(out, "},\n\"seats\":{\"offered\":%" PRId64 ",\"sold\":%" PRId64 ",\"seconds_to_sell_out\":",
-            stage->seats_offered, stage->journal.sold);
+    fprintf(out,
+            "},\n\"seats\":{\"offered\":%" PRId64 ",\"sold\":%" PRId64
+            ",\"sold_per_minute\":%.1f,\"seconds_to_sell_out\":",
+            stage->seats_offered, stage->journal.sold, report_sold_a_minute(stage));
     if (stage->sold_out)
         fprintf(out, "%.3f}", seconds_between(stage->opened, stage->sold_out));
     else

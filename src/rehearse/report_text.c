@@ -64,9 +64,8 @@ static void put_seats(const struct stage *stage, FILE *out)
 {
     fprintf(out, "\nSeats: %" PRId64 " of %" PRId64 " sold", stage->journal.sold, stage->seats_offered);
     if (stage->sold_out)
-        fprintf(out, ", the last one after %.1f s (%.0f a minute)", seconds_between(stage->opened, stage->sold_out),
-                (double)stage->journal.sold * 60 / seconds_between(stage->opened, stage->sold_out));
-    fputc('\n', out);
+        fprintf(out, ", the last one after %.1f s", seconds_between(stage->opened, stage->sold_out));
+    fprintf(out, ", %.0f a minute\n", report_sold_a_minute(stage));
 }
 
 static void put_findings(const struct stage *stage, FILE *out)
@@ -100,8 +99,8 @@ void report_text(const struct stage *stage, FILE *out)
 
 void report_calibration_text(const struct stage *stage, const struct calibration *calibration, FILE *out)
 {
-    fprintf(out, "Calibration at %s: p99 of every operation within %.0f ms\n\n", stage->settings->url,
-            ms((uint64_t)stage->settings->p99));
+    fprintf(out, "Calibration at %s: p99 of each of a buyer's six transactions within %.0f ms\n\n",
+            stage->settings->url, ms((uint64_t)stage->settings->p99));
     fprintf(out, "  offered/s  through/s  transactions/min  for a buyer  p99 ms  slowest\n");
     for (int i = 0; i < calibration->count; i++) {
         const struct calibrate_step *step = &calibration->steps[i];

@@ -44,7 +44,7 @@ static const char help[] =
     "      --json                 print the report as JSON\n"
     "  -q, --quiet                no progress on standard error\n"
     "calibrate:\n"
-    "      --p99 MS               the slowest one in a hundred of every operation may take so long [100]\n"
+    "      --p99 MS               the slowest one in a hundred of each transaction may take so long [100]\n"
     "      --step SECONDS         how long each rate is tried [5]\n"
     "Other:\n"
     "  -h, --help                 show this help and exit\n"

@@ -1,6 +1,7 @@
 /* doorman: see the header. */
 #include "sale/doorman.h"
 
+#include "base/clock.h"
 #include "base/encode.h"
 #include "sale/keys.h"
 #include "sale/outcome.h"
@@ -124,7 +125,7 @@ static void find_truth(const struct pg_rows *rows, struct seat_truth *truth)
     truth->holder = pg_get_int(rows, low, HOLDER);
 }
 
-enum error doorman_review(struct sale *sale, struct arena *arena, int64_t schedule, int64_t *corrected)
+static enum error correct_doubtful(struct sale *sale, struct arena *arena, int64_t schedule, int64_t *corrected)
 {
     struct redis_value *claims;
     struct pg_rows *rows;
@@ -152,6 +153,64 @@ enum error doorman_review(struct sale *sale, struct arena *arena, int64_t schedu
     }
     *corrected = (int64_t)wrong;
     return wrong ? doorman_correct(sale, arena, schedule, 0, truths, wrong) : OK;
+}
+
+/* Tells him what PostgreSQL holds or has sold and he does not refuse. */
+static enum error add_missing(struct sale *sale, struct arena *arena, int64_t schedule)
+{
+    enum { SEAT = 1, DEADLINE = 4, HOLDER = 5, SLICE = 1000 };
+    struct pg_rows *rows;
+    enum error error = doorman_ask(sale, arena, schedule, &rows);
+    if (error != OK)
+        return error == E_NOT_FOUND ? OK : error;
+    struct seat_truth *truths = arena_array(arena, pg_count(rows), sizeof *truths);
+    size_t count = 0;
+    for (size_t row = 0; row < pg_count(rows); row++) {
+        if (pg_is_null(rows, row, DEADLINE))
+            continue;
+        truths[count++] = (struct seat_truth){
+            .seat = pg_get_int(rows, row, SEAT),
+            .taken = true,
+            .deadline = pg_get_int(rows, row, DEADLINE),
+            .holder = pg_get_int(rows, row, HOLDER),
+        };
+    }
+    for (size_t i = 0; error == OK && i < count; i += SLICE)
+        error = doorman_correct(sale, arena, schedule, 0, truths + i, count - i < SLICE ? count - i : SLICE);
+    return error;
+}
+
+/* A hold that was under way while he was forgotten and loaded again is in none of his claims: so he is completed once
+ * after each loading, when all such holds have been decided. Field r names the loading for which that was done. */
+static enum error complete(struct sale *sale, struct arena *arena, int64_t schedule)
+{
+    struct redis_call look, note;
+    struct redis_value *stamp, *noted;
+    redis_command(&look, arena, "HMGET", true);
+    redis_key(&look, key_seats(arena, schedule));
+    redis_text(&look, "v");
+    redis_text(&look, "r");
+    enum error error = redis_run_one(sale->redis, arena, &look, &stamp);
+    if (error != OK)
+        return error;
+    const char *loaded = redis_text_at(stamp, 0);
+    int64_t age = clock_now() / 1000 - redis_integer_at(stamp, 0);
+    if (!*loaded || strcmp(loaded, redis_text_at(stamp, 1)) == 0 || age < DOUBTFUL_MS)
+        return OK;
+    error = add_missing(sale, arena, schedule);
+    if (error != OK)
+        return error;
+    redis_command(&note, arena, "HSET", true);
+    redis_key(&note, key_seats(arena, schedule));
+    redis_text(&note, "r");
+    redis_text(&note, loaded);
+    return redis_run_one(sale->redis, arena, &note, &noted);
+}
+
+enum error doorman_review(struct sale *sale, struct arena *arena, int64_t schedule, int64_t *corrected)
+{
+    enum error error = correct_doubtful(sale, arena, schedule, corrected);
+    return error == OK ? complete(sale, arena, schedule) : error;
 }
 
 enum error doorman_warm(struct sale *sale, struct arena *arena, int64_t schedule)

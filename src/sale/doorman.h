@@ -32,7 +32,8 @@ enum error doorman_warm(struct sale *sale, struct arena *arena, int64_t schedule
 
 /* Asks PostgreSQL about every claim of the schedule that has lapsed or is older than a few seconds, and corrects it:
  * one whose payment was not told to the doorman (a crash in between) is sold, one that PostgreSQL does not know was cut
- * off and is free. *corrected counts those. */
+ * off and is free. *corrected counts those. Once after each loading it also adds what he lacks: a hold that was under
+ * way when he was forgotten with a lost line. */
 enum error doorman_review(struct sale *sale, struct arena *arena, int64_t schedule, int64_t *corrected) MUST_CHECK;
 
 struct pg_rows;

@@ -7,33 +7,52 @@
 #include "store/redis.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 /* What gate.lua and its kin answer. */
 enum { GATE_INVALID = 0, GATE_WAITING = 1, GATE_ACTIVE = 2 };
 
-enum { POLL_MIN_S = 1, POLL_MAX_S = 60, POLL_SHARE = 8 };
+enum { POLL_MIN_S = 1, POLL_MAX_S = 60, POLL_SHARE = 8, POLL_PAUSED_S = 10 };
 
 static int64_t clamp(int64_t value, int64_t low, int64_t high)
 {
     return value < low ? low : value > high ? high : value;
 }
 
-/* Until the position is served at the configured rate, rounded up. */
+/* What promote.lua has left in `admission` counts where it may differ from the configuration. */
+static int64_t in_force(const struct sale *sale, int64_t stored, int64_t configured)
+{
+    return stored > 0 && strcmp(sale->config->admission, "adaptive") == 0 ? stored : configured;
+}
+
+/* Until the position is served at the rate in force, rounded up. */
 static int64_t wait_ms(const struct sale *sale, int64_t position)
 {
     const struct config *config = sale->config;
-    return (int64_t)((double)position * (double)config->promote_period / (double)config->promote_batch);
+    int64_t batch = in_force(sale, sale->batch, config->promote_batch);
+    return (int64_t)((double)position * (double)config->promote_period / (double)batch);
+}
+
+/* Around so many milliseconds, from 7/8 to 9/8, so that those who came together do not stay together. */
+static int64_t jittered_seconds(int64_t ms)
+{
+    return (ms * (875 + random_jitter(250)) / 1000 + 500) / 1000;
 }
 
 int64_t queue_poll_after(const struct sale *sale, int64_t position)
 {
     int64_t share = clamp(wait_ms(sale, position) / POLL_SHARE, 0, POLL_MAX_S * 1000);
-    int64_t jittered = share * (875 + random_jitter(250)) / 1000;
-    return clamp((jittered + 500) / 1000, POLL_MIN_S, POLL_MAX_S);
+    return clamp(jittered_seconds(share), POLL_MIN_S, POLL_MAX_S);
 }
 
-/* From {.., ticket, issued, activated, deadline, position, paused} at index 1 of what join.lua and poll.lua answer. */
-static void read_place(const struct sale *sale, const struct redis_value *reply, int64_t user, struct place *place)
+int64_t queue_poll_after_paused(const struct sale *sale, int64_t position)
+{
+    int64_t share = clamp(wait_ms(sale, position) / POLL_SHARE, POLL_PAUSED_S * 1000 * 8 / 7, POLL_MAX_S * 1000);
+    return clamp(jittered_seconds(share), POLL_PAUSED_S, POLL_MAX_S);
+}
+
+/* From {.., ticket, issued, activated, deadline, position, paused, batch} of what join.lua and poll.lua answer. */
+static void read_place(struct sale *sale, const struct redis_value *reply, int64_t user, struct place *place)
 {
     struct pass pass = {.user = user, .ticket = redis_integer_at(reply, 1)};
     token_make(sale->key, &pass, place->token);
@@ -43,10 +62,16 @@ static void read_place(const struct sale *sale, const struct redis_value *reply,
     place->active_until = redis_integer_at(reply, 4);
     place->position = redis_integer_at(reply, 5);
     bool paused = redis_integer_at(reply, 6) != 0;
-    place->wait_seconds = paused ? -1 : (wait_ms(sale, place->position) + 999) / 1000;
-    place->poll_after_seconds = place->active ? POLL_MAX_S : queue_poll_after(sale, place->position);
-    if (place->active)
-        place->wait_seconds = 0;
+    sale->batch = redis_integer_at(reply, 7);
+    if (place->active) {
+        place->poll_after_seconds = POLL_MAX_S;
+    } else if (paused) {
+        place->wait_seconds = -1;
+        place->poll_after_seconds = queue_poll_after_paused(sale, place->position);
+    } else {
+        place->wait_seconds = (wait_ms(sale, place->position) + 999) / 1000;
+        place->poll_after_seconds = queue_poll_after(sale, place->position);
+    }
 }
 
 enum error queue_join(struct sale *sale, struct arena *arena, int64_t user, struct place *place)
@@ -123,6 +148,8 @@ enum error queue_line(struct sale *sale, struct arena *arena, struct line *line)
         .waiting = redis_integer_at(reply, 3),
         .active = redis_integer_at(reply, 4),
         .updated = redis_integer_at(reply, 5),
+        .batch = in_force(sale, redis_integer_at(reply, 6), sale->config->promote_batch),
+        .active_max = in_force(sale, redis_integer_at(reply, 7), sale->config->active_max),
     };
     return OK;
 }

@@ -32,7 +32,8 @@ struct line {
     bool paused;
     int64_t serving; /* highest ticket admitted so far */
     int64_t issued, waiting, active;
-    int64_t updated; /* ms */
+    int64_t updated;           /* ms */
+    int64_t batch, active_max; /* in force now: with admission = adaptive they move */
 };
 
 /* E_UNAVAILABLE also while the line is lost. */
@@ -53,6 +54,8 @@ enum error queue_gate_verdict(const struct sale *sale, const struct redis_value 
 /* Seconds until somebody at position should ask again: about an eighth of the remaining wait, 1 to 60, with jitter. So
  * the number of a waiter's polls grows with the logarithm of the line's length. */
 int64_t queue_poll_after(const struct sale *sale, int64_t position);
+/* The same while the line is paused: at least 10, since nobody moves. */
+int64_t queue_poll_after_paused(const struct sale *sale, int64_t position);
 
 /* ---- for the scheduler and the operator ---- */
 

@@ -88,6 +88,20 @@ static size_t read_truth(struct arena *arena, const char *text, struct seat_trut
     return count;
 }
 
+/* What is true of each of the seats; known are those that are taken. */
+static struct seat_truth *truths_of(struct arena *arena, const int64_t *seats, size_t count,
+                                    const struct seat_truth *known, size_t known_count)
+{
+    struct seat_truth *truths = arena_array(arena, count, sizeof *truths);
+    for (size_t i = 0; i < count; i++) {
+        truths[i].seat = seats[i];
+        for (size_t k = 0; k < known_count; k++) {
+            if (known[k].seat == seats[i])
+                truths[i] = known[k];
+        }
+    }
+    return truths;
+}
 
 static const char *hash_text(struct arena *arena, const int64_t *seats, size_t count)
 {
@@ -107,8 +121,8 @@ struct attempt {
     const int64_t *seats;
     size_t count;
     struct idempotency *idempotency;
-    const char *claim;      /* this request's own, as the doorman has it; NULL: it found one of an earlier request of the
-                               same user, perhaps one that was cut off */
+    const char *claim; /* this request's own, as the doorman has it; NULL: it found one of an earlier request of the
+                          same user, perhaps one that was cut off */
     struct token_life undo; /* of what the claim did to the life of the token */
 };
 
@@ -118,20 +132,15 @@ struct attempt {
 static void set_right(struct sale *sale, struct arena *arena, const struct attempt *a, struct token_life life,
                       const char *taken, struct refusal *refusal)
 {
-    struct seat_truth *known, *truths = arena_array(arena, a->count, sizeof *truths);
+    struct seat_truth *known;
     size_t known_count = read_truth(arena, taken, &known);
     refusal->seats = arena_array(arena, known_count, sizeof *refusal->seats);
     refusal->seat_count = known_count;
     for (size_t k = 0; k < known_count; k++)
         refusal->seats[k] = known[k].seat;
-    for (size_t i = 0; i < a->count; i++) {
-        truths[i].seat = a->seats[i];
-        for (size_t k = 0; k < known_count; k++) {
-            if (known[k].seat == a->seats[i])
-                truths[i] = known[k];
-        }
+    struct seat_truth *truths = truths_of(arena, a->seats, a->count, known, known_count);
+    for (size_t i = 0; i < a->count; i++)
         truths[i].instead_of = a->claim;
-    }
     if (doorman_answer(sale, arena, a->schedule, a->pass->user, life, truths, a->count) != OK)
         log_warning("the doorman keeps a claim until it lapses schedule=%" PRId64, a->schedule);
 }
@@ -237,7 +246,7 @@ enum error reservation_hold(struct sale *sale, struct arena *arena, const struct
 
 enum error reservation_cancel(struct sale *sale, struct arena *arena, int64_t user, int64_t id)
 {
-    enum { OUTCOME, SCHEDULE, SEATS };
+    enum { OUTCOME, SCHEDULE, SEATS, TAKEN };
     struct pg_params params = {.arena = arena};
     struct pg_rows *rows;
     bool replayed;
@@ -251,9 +260,10 @@ enum error reservation_cancel(struct sale *sale, struct arena *arena, int64_t us
 
     int64_t *ids, schedule = pg_get_int(rows, 0, SCHEDULE);
     size_t count = doorman_read_ids(arena, pg_get(rows, 0, SEATS), &ids);
-    struct seat_truth *truths = arena_array(arena, count, sizeof *truths);
-    for (size_t i = 0; i < count; i++)
-        truths[i].seat = ids[i];
+    /* Of an earlier cancel, repeated because its answer was lost, somebody may have the seats by now. */
+    struct seat_truth *known;
+    size_t known_count = read_truth(arena, pg_get(rows, 0, TAKEN), &known);
+    struct seat_truth *truths = truths_of(arena, ids, count, known, known_count);
     /* It is cancelled whether or not the doorman can be told just now. */
     if (doorman_correct(sale, arena, schedule, user, truths, count) != OK)
         log_warning("the doorman keeps a cancelled hold until it lapses schedule=%" PRId64, schedule);

@@ -25,6 +25,10 @@ enum { LINE_LOST = 9, BATCH = 1000 };
  * tickets, which lie right above the highest one, are not given again. */
 enum { GAP = HISTORY_BATCH };
 
+/* Who could not restore the line leaves it to others for so long and up to half as much again: each look for the lock
+ * is a connection to PostgreSQL, and a crowd polls meanwhile. */
+enum { LEAVE_US = 800000 };
+
 enum { NAME_BYTES = 16 };
 
 /* What STATEMENT_LINE_AFTER and STATEMENT_LINE_ENDED answer. */
@@ -79,6 +83,7 @@ static enum error put_rows(struct restore *r, const struct pg_rows *rows, size_t
     struct redis_call call;
     redis_script(&call, r->arena, SCRIPT_RESTORE);
     queue_gate_keys(&call);
+    redis_key(&call, KEY_EVENTS);
     redis_text(&call, r->name);
     redis_int(&call, r->sale->config->active_ttl);
     for (size_t row = from; row < end; row++) {
@@ -191,29 +196,38 @@ static enum error write_history(struct restore *r)
     return error;
 }
 
-static enum error is_complete(struct sale *sale, struct arena *arena, const char *run, bool *complete)
+static enum error is_complete(struct restore *r, bool *complete)
 {
     struct redis_call call;
     struct redis_value *mark;
-    redis_command(&call, arena, "HGET", true);
+    redis_command(&call, r->arena, "HGET", true);
     redis_key(&call, KEY_ADMISSION);
     redis_text(&call, "run");
-    enum error error = redis_run_one(sale->redis, arena, &call, &mark);
-    *complete = error == OK && mark->type == REDIS_TEXT && strcmp(mark->text, run) == 0;
+    enum error error = redis_run_one(r->sale->redis, r->arena, &call, &mark);
+    *complete = error == OK && mark->type == REDIS_TEXT && strcmp(mark->text, r->run) == 0;
     return error;
 }
 
+/* ---- in turn ---- */
+
+/* Whether this process has not just been told that the line must be left to others. */
+static bool is_anew(const struct sale *sale)
+{
+    return clock_monotonic() > sale->restore_after + CLOCK_SECOND;
+}
+
 /* Somebody is at it: a small line is complete in a moment, so that nobody need be told to come again. */
-static enum error wait_for_others(struct sale *sale, struct arena *arena, const char *run, bool *complete)
+static enum error wait_for_others(struct restore *r)
 {
     enum { LOOKS = 10, PAUSE_NS = 20000000 };
+    bool complete = false;
     enum error error = OK;
-    for (int i = 0; i < LOOKS && error == OK && !*complete; i++) {
+    for (int i = 0; i < LOOKS && error == OK && !complete; i++) {
         struct timespec pause = {.tv_nsec = PAUSE_NS};
         nanosleep(&pause, NULL);
-        error = is_complete(sale, arena, run, complete);
+        error = is_complete(r, &complete);
     }
-    return error == OK && !*complete ? E_UNAVAILABLE : error;
+    return error == OK && !complete ? E_UNAVAILABLE : error;
 }
 
 static enum error restore_once(struct restore *r)
@@ -253,24 +267,35 @@ static enum error restore_alone(struct restore *r)
     return error;
 }
 
+/* With the lock, or after whoever has it. */
+static enum error restore_in_turn(struct restore *r)
+{
+    struct sale *sale = r->sale;
+    struct lock *lock;
+    bool complete = false;
+    enum error error = lock_take(sale->config, r->arena, LOCK_RESTORE, &lock);
+    if (error == OK && !lock)
+        return is_anew(sale) ? wait_for_others(r) : E_UNAVAILABLE;
+    if (error == OK)
+        error = is_complete(r, &complete);
+    if (error == OK && !complete)
+        error = restore_alone(r);
+    lock_release(lock);
+    return error;
+}
+
 enum error restore_line(struct sale *sale, struct arena *request_arena)
 {
-    struct restore restore = {.sale = sale, .arena = arena_new(65536)};
-    struct lock *lock = NULL;
+    struct restore r = {.sale = sale, .arena = arena_new(65536)};
     bool complete = false;
-    const char *run = arena_strdup(request_arena, redis_run_name(sale->redis));
-    enum error error = is_complete(sale, restore.arena, run, &complete);
+    r.run = arena_strdup(request_arena, redis_run_name(sale->redis));
+    enum error error = is_complete(&r, &complete);
     if (error == OK && !complete) {
-        error = lock_take(sale->config, restore.arena, LOCK_RESTORE, &lock);
-        if (error == OK)
-            error = lock ? is_complete(sale, restore.arena, run, &complete)
-                         : wait_for_others(sale, restore.arena, run, &complete);
-        restore.run = run;
-        if (error == OK && !complete)
-            error = restore_alone(&restore);
-        lock_release(lock);
+        error = clock_monotonic() < sale->restore_after ? E_UNAVAILABLE : restore_in_turn(&r);
+        if (error != OK && clock_monotonic() >= sale->restore_after)
+            sale->restore_after = clock_monotonic() + LEAVE_US + random_jitter(LEAVE_US / 2);
     }
-    arena_free(restore.arena);
+    arena_free(r.arena);
     return error;
 }
 

@@ -29,6 +29,8 @@ struct sale {
     struct token_key *key;
     struct hall_cache *halls;
     struct pulse pulse;
+    int64_t restore_after; /* clock_monotonic() before which this process leaves a lost line to others; see restore.c */
+    int64_t batch;         /* people let in in a period, as the line last said; 0: as configured */
     void (*alive)(void *context); /* called now and then during long work, or NULL */
     void *alive_context;
 };

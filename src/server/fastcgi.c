@@ -22,6 +22,9 @@ struct fastcgi {
  */
 #define LIBFCGI_POLL_TIMEOUT "200"
 
+/* nginx gives a request up long before; what claims to have waited longer comes from a clock that stepped. */
+#define QUEUED_MAX (60 * CLOCK_SECOND)
+
 /* "" stands for "absent" in CGI: nginx sends CONTENT_TYPE and CONTENT_LENGTH without a value when there is none. */
 struct parameters {
     const char *method;
@@ -33,6 +36,7 @@ struct parameters {
     const char *idempotency_key;
     const char *if_none_match;
     const char *request_id;
+    const char *msec;
 };
 
 static const struct parameter {
@@ -53,6 +57,7 @@ static const struct parameter {
     PARAMETER("HTTP_IDEMPOTENCY_KEY", idempotency_key),
     PARAMETER("HTTP_IF_NONE_MATCH", if_none_match),
     PARAMETER("HTTP_X_REQUEST_ID", request_id),
+    PARAMETER("REQUEST_MSEC", msec),
 #undef PARAMETER
 };
 #define PARAMETER_COUNT (sizeof parameter_table / sizeof parameter_table[0])
@@ -210,6 +215,20 @@ static bool parse_content_length(const char *text, uint64_t *length)
     return true;
 }
 
+/* How long ago it was "seconds.milliseconds" since 1970, nginx' $msec when it handed the request over: it waits in the
+ * socket until a worker is free, which a worker that measures only itself never sees. */
+static int64_t time_since(const char *msec)
+{
+    const char *point = msec != NULL ? strchr(msec, '.') : NULL;
+    int64_t seconds, milliseconds;
+    if (point == NULL || strspn(point + 1, "0123456789") != 3 || point[4] != '\0' ||
+        !decimal_parse(msec, (size_t)(point - msec), 0, INT64_MAX / CLOCK_SECOND - 1, &seconds))
+        return 0;
+    milliseconds = (point[1] - '0') * 100 + (point[2] - '0') * 10 + point[3] - '0';
+    int64_t since = clock_wall() - seconds * CLOCK_SECOND - milliseconds * 1000;
+    return since > 0 && since <= QUEUED_MAX ? since : 0;
+}
+
 static const char *decode(struct fastcgi *fastcgi, struct arena *arena, struct request *request)
 {
     struct parameters parameters = {0};
@@ -222,6 +241,7 @@ static const char *decode(struct fastcgi *fastcgi, struct arena *arena, struct r
     request->queue_token = parameters.queue_token;
     request->idempotency_key = parameters.idempotency_key;
     request->if_none_match = parameters.if_none_match;
+    request->queued = time_since(parameters.msec);
     request->content_type =
         parameters.content_type != NULL && parameters.content_type[0] != '\0' ? parameters.content_type : NULL;
     split_uri(arena, parameters.uri != NULL && parameters.uri[0] == '/' ? parameters.uri : "/", request);

@@ -140,11 +140,11 @@ static void log_request(const struct request *request, const struct reply *reply
     char user[24] = "-";
     if (reply->user != 0)
         snprintf(user, sizeof user, "%" PRId64, reply->user);
-    log_info("request id=%s user=%s method=%s route=%s status=%d code=%s us=%" PRId64, request->id, user,
-             log_quote(request->method_name, method, sizeof method),
+    log_info("request id=%s user=%s method=%s route=%s status=%d code=%s us=%" PRId64 " queue_us=%" PRId64, request->id,
+             user, log_quote(request->method_name, method, sizeof method),
              log_quote(reply->route != NULL ? reply->route : "-", route, sizeof route), reply->status,
              log_quote(reply->code != NULL ? reply->code : "-", code, sizeof code),
-             clock_monotonic() - request->started);
+             clock_monotonic() - request->started, request->queued);
 }
 
 static void answer(struct worker *worker)

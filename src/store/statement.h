@@ -89,10 +89,14 @@
                                                                                                                          \
     /* tickets, users, events, times in ms */                                                                            \
     ROW(RECORD_LINE, true, "SELECT usher_record_line($1, $2, $3, $4)")                                                   \
-    /* after ticket, limit -> ticket, user, state, issued and activated in ms: everybody who is in the line */             \
+    /* after ticket, limit -> ticket, user, state, issued and activated in ms: everybody who is in the line; "used" for  \
+     * a payment since the admission, of which the line was not told. Only the few who are active are asked about. */    \
     ROW(LINE_AFTER, true,                                                                                                \
-        "SELECT id, user_id, status, usher_us(issued_at) / 1000, coalesce(usher_us(activated_at) / 1000, 0)"             \
-        " FROM waiting_token WHERE status IN ('waiting', 'active') AND id > $1 ORDER BY id LIMIT $2")                    \
+        "SELECT id, user_id, CASE WHEN status = 'active' AND EXISTS (SELECT FROM reservation r"                          \
+        "  WHERE r.user_id = w.user_id AND r.status = 'paid' AND r.completed_at >= w.activated_at)"                      \
+        " THEN 'used' ELSE status::text END,"                                                                            \
+        " usher_us(issued_at) / 1000, coalesce(usher_us(activated_at) / 1000, 0)"                                        \
+        " FROM waiting_token w WHERE status IN ('waiting', 'active') AND id > $1 ORDER BY id LIMIT $2")                  \
     /* -> the same columns of whose time in the line ended in the last minute that the history has seen */                \
     ROW(LINE_ENDED, true,                                                                                                \
         "SELECT id, user_id, 'over', 0, 0 FROM waiting_token"                                                            \

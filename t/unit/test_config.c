@@ -70,7 +70,7 @@ Test(config, defaults)
     cr_assert_str_eq(config.listen, "/run/usher/usher.sock");
     cr_assert_eq(config.workers, 0, "auto is 0");
     cr_assert_eq(config.statement_timeout, 2000);
-    cr_assert_eq(config.redis_timeout, 250);
+    cr_assert_eq(config.redis_timeout, 200);
     cr_assert_str_eq(config.jwt_algorithm, "HS256");
     cr_assert_str_eq(config.jwt_issuer, "");
     cr_assert_eq(config.promote_batch, 100);

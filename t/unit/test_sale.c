@@ -26,17 +26,23 @@ TestSuite(sale, .init = set_up, .fini = tear_down);
 
 /* ---- poll_after_seconds ---- */
 
-static void expect_poll(int64_t position, int64_t low, int64_t high)
+static void expect_from(int64_t (*poll_after)(const struct sale *sale, int64_t position), int64_t position, int64_t low,
+                        int64_t high)
 {
     bool seen_low = false, seen_high = false;
     for (int i = 0; i < 5000; i++) {
-        int64_t after = queue_poll_after(office.api->sale, position);
+        int64_t after = poll_after(office.api->sale, position);
         cr_assert(after >= low && after <= high, "position %lld: %lld", (long long)position, (long long)after);
         seen_low = seen_low || after == low;
         seen_high = seen_high || after == high;
     }
     cr_assert(seen_low && seen_high, "position %lld: jitter from %lld to %lld", (long long)position, (long long)low,
               (long long)high);
+}
+
+static void expect_poll(int64_t position, int64_t low, int64_t high)
+{
+    expect_from(queue_poll_after, position, low, high);
 }
 
 /* 100 in 10 s: position n waits n/10 s, and asks again after an eighth of that, give or take an eighth. */
@@ -63,6 +69,28 @@ Test(sale, poll_after_follows_the_rate)
     office.config.promote_period = 3600000;
     expect_poll(1, 53, 60);
     expect_poll(INT64_C(1) << 40, 53, 60);
+}
+
+/* Nobody moves: no need to ask each second, however near the front. */
+Test(sale, poll_after_in_a_paused_line)
+{
+    expect_from(queue_poll_after_paused, 1, 10, 13);
+    expect_from(queue_poll_after_paused, 800, 10, 13);
+    expect_from(queue_poll_after_paused, 3200, 35, 45);
+    expect_from(queue_poll_after_paused, 1000000, 53, 60);
+}
+
+/* What the line said last counts with adaptive admission, and only then. */
+Test(sale, poll_after_follows_the_batch_in_force)
+{
+    office.api->sale->batch = 200;
+    expect_poll(1600, 18, 22);
+    const char *fixed = office.config.admission;
+    office.config.admission = "adaptive";
+    expect_poll(1600, 9, 11);
+    office.api->sale->batch = 0;
+    expect_poll(1600, 18, 22);
+    office.config.admission = fixed; /* which is freed */
 }
 
 /* The whole way to the front takes a number of polls that grows with the logarithm of the distance. */

@@ -2,7 +2,7 @@
 -- ARGV: 1 user. Returns {ticket, waiting}.
 local t = redis.call('TIME')
 local at = t[1] .. string.format('%03d', math.floor(t[2] / 1000))
-redis.call('HGET', KEYS[3], 'paused')
+redis.call('HMGET', KEYS[3], 'paused', 'batch')
 redis.call('HGET', KEYS[1], ARGV[1])
 redis.call('HEXISTS', KEYS[3], 'run')
 local ticket = redis.call('INCR', KEYS[5])
