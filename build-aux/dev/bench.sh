@@ -13,7 +13,8 @@ Usage: ./dev bench [ROW ...]     usher beside its floor: queue poll issue concer
        ./dev bench workers [ROW ...]  1 to 4 workers for each processor: poll concerts hold payment, unless rows are named
        ./dev bench million       a million people in the line: joining, memory, poll, promotion, rebuilding
 
-The table also goes to build/dev/bench.json, where rows of earlier benches stay until they are measured again. BENCH_SECONDS=5 and BENCH_RUNS=3 are the defaults. Nothing else should be busy.
+The table also goes to build/dev/bench.json, where rows of earlier benches stay until they are measured again. BENCH_SECONDS=5 and BENCH_RUNS=3 are the defaults.
+The floor closes connections as libfcgi does; with BENCH_FLOOR=quick as usher does, which is less work. Nothing else should be busy.
 HELP
 }
 
@@ -102,7 +103,8 @@ bench_floor() {
     owner_psql -d usher -f t/bench/floor.sql >"$RUN/logs/floor.sql.log" 2>&1 || fail "t/bench/floor.sql failed." floor.sql
     BENCH_WORKERS=$(cat "/proc/$(bench_pid usher-server)/task/$(bench_pid usher-server)/children" | wc -w)
     stack_spawn floor floor "$RUN/bin/floor" -s "$RUN/server/floor.sock" -w "$BENCH_WORKERS" -r "$RUN/redis/redis.sock" \
-        -d "host=$RUN/pg port=$PG_PORT dbname=usher user=usher" -l "$RUN/floor" -b "$RUN/work"
+        -d "host=$RUN/pg port=$PG_PORT dbname=usher user=usher" -l "$RUN/floor" -b "$RUN/work" \
+        ${BENCH_FLOOR:+-q}
     await floor floor test -S "$RUN/server/floor.sock"
     # The same nginx, with a second server in front of the floor.
     curl -s -o "$RUN/work/line" "http://127.0.0.1:$BENCH_PORT/v1/queue" || fail "usher does not answer"

@@ -38,6 +38,10 @@ struct master {
     int64_t watchdog_due;
 };
 
+/* Four for each processor: while one waits for PostgreSQL's disk others work (measured: ARCHITECTURE.md). PostgreSQL
+ * takes 100 connections unless told otherwise, and others want some. */
+enum { WORKERS_EACH = 4, WORKERS_AUTO_MAX = 80 };
+
 static int worker_count(const struct config *config)
 {
     cpu_set_t processors;
@@ -45,7 +49,8 @@ static int worker_count(const struct config *config)
         return (int)config->workers;
     if (sched_getaffinity(0, sizeof processors, &processors) != 0)
         return 2;
-    return 2 * CPU_COUNT(&processors);
+    int workers = WORKERS_EACH * CPU_COUNT(&processors);
+    return workers < WORKERS_AUTO_MAX ? workers : WORKERS_AUTO_MAX;
 }
 
 /* Longer than any honest request takes, in microseconds: a statement or a script may be tried again after a lost

@@ -26,6 +26,7 @@ enum { NUMBERS = 4, BODIES = 4, BODY_MAX = 1 << 20, SHA1_TEXT = 41 };
 struct settings {
     const char *socket, *redis, *database, *scripts, *folder;
     int workers;
+    bool quick;
 };
 
 struct script {
@@ -371,10 +372,14 @@ static void handle(struct floor *floor)
     broken(floor, "no such operation");
 }
 
-/* As usher-server (src/server/fastcgi.c): what libfcgi would do besides, shutting down, waiting for nginx and reading
- * on, is for input that is unread. */
-static void finish(FCGX_Request *request)
+/* As libfcgi does it: it shuts down, waits for nginx and reads on. With -q as usher-server (src/server/fastcgi.c),
+ * which closes at once where all input is read: a floor below the floor. */
+static void finish(FCGX_Request *request, bool quick)
 {
+    if (!quick) {
+        FCGX_Finish_r(request);
+        return;
+    }
     FCGX_FClose(request->err);
     FCGX_FClose(request->out);
     bool all_read = FCGX_HasSeenEOF(request->in) == EOF && request->ipcFd >= 0;
@@ -442,7 +447,7 @@ static void serve(int listener, const struct settings *settings)
         if (FCGX_Accept_r(&floor->request) != 0)
             continue;
         handle(floor);
-        finish(&floor->request);
+        finish(&floor->request, settings->quick);
     }
 }
 
@@ -466,9 +471,11 @@ static int open_listener(const char *path)
 
 static bool read_settings(int argc, char **argv, struct settings *settings)
 {
-    for (int option; (option = getopt(argc, argv, "s:w:r:d:l:b:")) != -1;) {
+    for (int option; (option = getopt(argc, argv, "s:w:r:d:l:b:q")) != -1;) {
         if (option == 'w')
             settings->workers = (int)strtol(optarg, NULL, 10);
+        else if (option == 'q')
+            settings->quick = true;
         else if (option == '?')
             return false;
         else
@@ -485,9 +492,9 @@ int main(int argc, char **argv)
 {
     struct settings settings = {.workers = 2};
     if (!read_settings(argc, argv, &settings)) {
-        fputs(
-            "Usage: floor -s SOCKET -w WORKERS -r REDIS-SOCKET -d DATABASE -l FOLDER-OF-SCRIPTS -b FOLDER-OF-BODIES\n",
-            stderr);
+        fputs("Usage: floor [-q] -s SOCKET -w WORKERS -r REDIS-SOCKET -d DATABASE -l FOLDER-OF-SCRIPTS -b "
+              "FOLDER-OF-BODIES\n",
+              stderr);
         return 64;
     }
     setenv("LIBFCGI_OS_CLOSE_POLL_TIMEOUT", "200", 0);
