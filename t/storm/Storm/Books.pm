@@ -1,11 +1,25 @@
 # Storm::Books: after the storm: what the crowd was told (Storm::Crowd's journals) against what PostgreSQL and the doorman have.
-# Everything that was acknowledged is there, once; nothing is there that nobody wanted.
+# Everything that was acknowledged is there, once, and was kept as long as was said; nothing is there that nobody wanted.
 package Storm::Books;
 use v5.36;
+use List::Util ();
 
-# new(box =>, journals => [paths])
+# Who joined longer before Redis loses its data does not lose the place; what was away is at work again within RESUMES; a commit is
+# through after COMMITS. Seconds.
+use constant { UNRECORDED => 2, RESUMES => 2, COMMITS => 0.5 };
+
+# Told by the history of the line when a ticket is there for good, so that nothing that happens later can lose it.
+use constant WATCH_HISTORY => <<'END';
+CREATE TABLE storm_recorded (ticket bigint PRIMARY KEY, at timestamptz NOT NULL);
+CREATE FUNCTION storm_record() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+AS $$ BEGIN INSERT INTO public.storm_recorded VALUES (NEW.id, clock_timestamp()) ON CONFLICT DO NOTHING; RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER storm_record AFTER INSERT ON waiting_token DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION storm_record();
+END
+
+# new(box =>, journals => [paths], weather => the log of Storm::Weather)
 sub new ($class, %o) {
-    my $self = bless { %o, said => {}, differences => [], counted => {} }, $class;
+    my $self = bless { weather => [], %o, said => {}, differences => [], counted => {} }, $class;
     $self->_read($_) for @{ $self->{journals} };
     return $self;
 }
@@ -17,6 +31,9 @@ sub compare ($self) {
     $self->_holds;
     $self->_cancels;
     $self->_payments;
+    $self->_honoured;
+    $self->_refused_holds;
+    $self->_places;
     $self->_strangers;
     $self->_doorman;
     return @{ $self->{differences} };
@@ -47,13 +64,17 @@ sub _load ($self) {
         my ($id, $user, $amount, $key) = @$_;
         $self->{charge}{$id} = { user => $user, amount => $amount, key => $key };
     }
-    for ($self->_rows(q{SELECT r.id, r.user_id, r.schedule_id, status, t.seats, key FROM reservation r
+    for ($self->_rows(q{SELECT r.id, r.user_id, r.schedule_id, status, t.seats, key, usher_us(reserved_at), usher_us(expires_at)
+        FROM reservation r
         JOIN (SELECT reservation_id, string_agg(seat_id::text, ',' ORDER BY seat_id) AS seats FROM reservation_ticket GROUP BY 1) t
             ON t.reservation_id = r.id
         LEFT JOIN idempotency_key k ON k.reservation_id = r.id})) {
-        my ($id, $user, $schedule, $status, $seats, $key) = @$_;
-        $self->{reservation}{$id}
-            = { user => $user, schedule => $schedule, status => $status, seats => $seats, key => $key };
+        my ($id, $user, $schedule, $status, $seats, $key, $from, $until) = @$_;
+        $self->{reservation}{$id} = {
+            id => $id, user => $user, schedule => $schedule, status => $status, seats => $seats, key => $key, from => $from,
+            until => $until
+        };
+        $self->{by_key}{"$user $key"} = $self->{reservation}{$id} if length $key;
     }
     for ($self->_rows(q{SELECT p.id, p.user_id, p.reservation_id, key FROM payment p
         LEFT JOIN idempotency_key k ON k.payment_id = p.id})) {
@@ -63,6 +84,7 @@ sub _load ($self) {
             if $self->{payment_of}{$reservation};
         $self->{payment_of}{$reservation} = $self->{payment}{$id} = $payment;
     }
+    $self->{recorded} = { map {@$_} $self->_rows('SELECT ticket, usher_us(at) FROM storm_recorded') };
 }
 
 # ---- what was acknowledged
@@ -82,7 +104,7 @@ sub _charges ($self) {
 
 sub _holds ($self) {
     for (@{ $self->said('hold') }) {
-        my ($key, $user, $schedule, $seats, $id) = @$_;
+        my ($key, $user, $schedule, $seats, $id, $deadline) = @$_;
         $self->_count('holds');
         my $is = $self->{reservation}{$id};
         $self->_differ("reservation $id by user $user of $seats is not there, or another one")
@@ -91,6 +113,9 @@ sub _holds ($self) {
             || $is->{schedule} != $schedule
             || $is->{seats} ne $seats
             || ($key ne '-' && $is->{key} ne $key);
+        $self->_differ("reservation $id by user $user was to last until $deadline, but is until $is->{until}")
+            if $is && $is->{until} - $is->{until} % 1000 != $deadline;    # told in milliseconds
+        $self->{deadline}{$id} = $deadline;
     }
 }
 
@@ -122,10 +147,97 @@ sub _payments ($self) {
         }
     }
     for (@{ $self->said('refused-pay') }) {
-        my ($key, $user, $reservation, $code) = @$_;
+        my ($key, $user, $reservation, $code, $at) = @$_;
+        $self->_count('holds that were paid too late');
         $self->_differ("reservation $reservation by user $user was refused as $code, but is paid")
             if $self->{payment_of}{$reservation};
+        my $left = ($self->{deadline}{$reservation} // 0) - $at;
+        $self->_differ("reservation $reservation by user $user was refused as $code, $left us before its deadline") if $left > 0;
     }
+}
+
+# ---- a hold is kept until its deadline
+
+# Nobody else gets a seat while it is held, and never once it is paid; what is given back may be held again from then on, not before
+# somebody has wanted to give it back.
+sub _honoured ($self) {
+    my (%of_seat, %given_back);
+    for (@{ $self->said('want-cancel') }) {
+        my ($user, $id, $at) = @$_;
+        $given_back{$id} = $at if $at < ($given_back{$id} // 'inf');
+    }
+    for my $one (sort { $a->{from} <=> $b->{from} || $a->{id} <=> $b->{id} } values %{ $self->{reservation} }) {
+        my $end = $one->{status} eq 'paid' ? 'inf' : $one->{status} eq 'cancelled' ? $given_back{ $one->{id} } // 0 : $one->{until};
+        for my $seat (split /,/, $one->{seats}) {
+            my $before = $of_seat{$seat};
+            $self->_differ("seat $seat was held for reservation $one->{id} while reservation $before->{id} ($before->{status}) had it")
+                if $before && $one->{from} < $before->{end};
+            $of_seat{$seat} = { %$one, end => $end } if !$before || $end >= $before->{end};
+        }
+    }
+}
+
+# Who is told that a hold was refused has none; for what was kept from an earlier attempt, the answer would have been that.
+sub _refused_holds ($self) {
+    for (@{ $self->said('refused-hold') }) {
+        my ($key, $user, $code, $at) = @$_;
+        $self->_count('holds refused');
+        $self->_differ("hold $key by user $user was refused as $code") if $code !~ /^(?:seat-unavailable|seat-limit)$/;
+        my $is = $self->{by_key}{"$user $key"} // next;
+        $self->_differ("hold $key by user $user was refused as $code, but is reservation $is->{id} ($is->{status}) at that time")
+            if $is->{status} eq 'paid' || $at < $is->{until};
+    }
+}
+
+# ---- places in the line
+
+# A place may be gone when its time was over; or when Redis lost its data (the weather's log says when) before the place was in the
+# history, which is a matter of UNRECORDED seconds in which the history can be written. After such a loss an active place may have
+# its time as it was last told again, but for what had come on top of it.
+sub _places ($self) {
+    my @losses = grep { defined $_->{since} } map { _in_us($_) } @{ $self->{weather} };
+    for (@{ $self->said('lost') }) {
+        my ($user, $ticket, $issued, $told, $until, $since, $seen, $at) = @$_;
+        my @after = grep { $_->{to} >= $since && $_->{from} <= $at } @losses;
+        if ($told && $at >= (@after ? $told : $until)) {
+            $self->_count('places whose time was over');
+            next;
+        }
+        my $recorded = $self->_recorded($ticket);
+        my @loss = grep { $_->{to} >= $seen && $_->{from} <= $at && $issued >= $_->{since} && $recorded > $_->{from} } @losses;
+        if (grep { $self->_time_to_record($issued, $_->{from}) <= UNRECORDED * 1e6 } @loss) {
+            $self->_count('places lost with Redis, just taken');
+            next;
+        }
+        $self->_differ("ticket $ticket of user $user (issued at $issued, "
+                . ($recorded eq 'inf' ? 'not in the history' : "in the history since $recorded")
+                . ", active until $until, last seen $seen) was gone at $at: "
+                . (@loss ? "Redis lost its data, but later than it may" : 'nothing explains it'));
+    }
+}
+
+# From when on a ticket is in the history for certain: a server that is frozen or without room commits when that is over.
+sub _recorded ($self, $ticket) {
+    my $from = $self->{recorded}{$ticket} // return 'inf';
+    my @stay = grep { $_->{name} =~ /^PostgreSQL.* for a second/ && $_->{from} <= $from + COMMITS * 1e6 && $_->{to} >= $from }
+        map { _in_us($_) } @{ $self->{weather} };
+    return List::Util::max($from, map { $_->{to} } @stay) + COMMITS * 1e6;
+}
+
+sub _in_us ($entry) {
+    return { %$entry, map { ($_ => $entry->{$_} * 1e6) } grep { defined $entry->{$_} } qw(from to since) };
+}
+
+# How much of a time the history could be written in.
+sub _time_to_record ($self, $from, $to) {
+    my $time = 0;
+    for my $away (sort { $a->{from} <=> $b->{from} } grep { $_->{away} } map { _in_us($_) } @{ $self->{weather} }) {
+        next if $away->{to} + RESUMES * 1e6 < $from;
+        last if $away->{from} >= $to;
+        $time += List::Util::max(0, $away->{from} - $from);
+        $from = $away->{to} + RESUMES * 1e6;
+    }
+    return $time + List::Util::max(0, $to - $from);
 }
 
 # ---- nothing that nobody wanted, and nothing twice

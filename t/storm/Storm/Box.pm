@@ -40,9 +40,24 @@ sub _make_folders ($self) {
             "$self->{dir}/$name"
         );
         push @mounts, "$self->{dir}/$name";
-        $self->{disk}{$name} = "$self->{dir}/$name/ballast";
+        $self->{disk}{$name} = { folder => "$self->{dir}/$name", size => $size{$name} * 1024 };
     }
 }
+
+# Blocks of 1 KiB in use and free.
+sub _room ($self, $name) {
+    my ($all, $free, $size) = split ' ', Usher::Process::must({}, qw(stat -f -c), '%b %f %S', $self->{disk}{$name}{folder});
+    return map { $_ * $size / 1024 } $all - $free, $free;
+}
+
+sub _resize_disk ($self, $name, $size) {
+    return (Usher::Process::run({}, 'mount', '-o', "remount,size=${size}k", $self->{disk}{$name}{folder}))[0] == 0;
+}
+
+# Leaves no room on it; false when something was written meanwhile, so that there is room again or no need of it.
+sub shrink_disk ($self, $name) { $self->_resize_disk($name, ($self->_room($name))[0]) && ($self->_room($name))[1] == 0 }
+
+sub grow_disk ($self, $name) { $self->_resize_disk($name, $self->{disk}{$name}{size}) or die "$name: its disk stays full\n" }
 
 sub listen_socket ($self) {
     my $umask = umask 0;
@@ -71,12 +86,13 @@ sub start_server ($self) {
         or die "usher-server does not answer:\n" . $self->server_log;
 }
 
-# nginx again, at the address of before.
+# nginx again, at the address of before. True when it was killed by that.
 sub restart_nginx ($self) {
-    $self->{nginx_process}->kill;
+    my $killed = ($self->{nginx_process}->kill & 127) == 9;
     for (1 .. 20) {
         $self->{nginx_process} = Usher::Process->start(map { ($_ => $self->{nginx_process}{$_}) } qw(command log dir));
-        return if Usher::Process::until_true(sub { !$self->{nginx_process}->alive || $self->_listens }, 10)
+        return $killed
+            if Usher::Process::until_true(sub { !$self->{nginx_process}->alive || $self->_listens }, 10)
             && $self->{nginx_process}->alive;
         select undef, undef, undef, 0.1;
     }

@@ -1,24 +1,27 @@
 # Storm::Crowd: one process of the crowd: some hundred people who join, wait, look, hold, pay, cancel and forget, each over a kept
-# connection of their own, in one loop around select(). Whatever goes wrong on the way (no answer, a cut connection, 5xx, 429) is
-# repeated with the same Idempotency-Key until it is answered.
+# connection of their own, in one loop around select(). Whatever goes wrong on the way (no answer, a cut connection, 503, 429) is
+# repeated with the same Idempotency-Key until it is answered; but both must say when to come again, and no other 5xx is right.
 #
 # Everything that a person wants and everything that usher acknowledges is written to a journal, one line each; Storm::Books
-# compares it with the truth. Lines (words separated by blanks, - for no key):
+# compares it with the truth. Lines (words separated by blanks, - for no key, times in microseconds since 1970):
 #   want-charge KEY USER AMOUNT              charge KEY USER AMOUNT ID
-#   want-hold KEY USER SCHEDULE SEATS        hold KEY USER SCHEDULE SEATS RESERVATION     refused-hold KEY USER CODE TIME
-#   want-pay KEY USER RESERVATION            pay KEY USER RESERVATION PAYMENT             refused-pay KEY USER RESERVATION CODE
-#   want-cancel USER RESERVATION             cancel USER RESERVATION
-#   lost USER TICKET TIME                    a place in the line that was gone
+#   want-hold KEY USER SCHEDULE SEATS        hold KEY USER SCHEDULE SEATS RESERVATION DEADLINE   refused-hold KEY USER CODE TIME
+#   want-pay KEY USER RESERVATION            pay KEY USER RESERVATION PAYMENT             refused-pay KEY USER RESERVATION CODE TIME
+#   want-cancel USER RESERVATION TIME        cancel USER RESERVATION
+#   lost USER TICKET ISSUED TOLD UNTIL SINCE SEEN TIME   a place in the line that was gone: how long it was said to be active and
+#                                            how long it must be, known since, last seen by a request of SEEN; 0 while waiting
 #   wrong TEXT                               an answer that cannot be right
 package Storm::Crowd;
 use v5.36;
 use IO::Socket::INET;
+use List::Util  ();
 use Time::HiRes qw(time);
+use Time::Local ();
 
 use constant { TIMEOUT => 10, TICK => 0.01, PRICE => 1000, CHARGE => 4000 };
 
 # new(address => "127.0.0.1:80", jwt => sub ($user), seed =>, people => how many, first => their first user id, halls =>
-# [[schedule, seats...], ...], from =>, until => times between which new visits begin, journal => path)
+# [[schedule, seats...], ...], from =>, until => times between which new visits begin, journal => path, active_ttl => seconds)
 sub new ($class, %o) {
     my $self = bless {
         %o, storm => getppid, timers => {}, flying => {}, count => {}, users => 0, keys => 0, busy => 0, lines => ''
@@ -47,6 +50,16 @@ sub run ($self) {
 }
 
 sub _note ($self, @words) { $self->{lines} .= "@words\n" }
+
+sub _us ($time) { int($time * 1_000_000) }
+
+# "2026-11-24T12:00:00.123456Z" in microseconds; 0 for none.
+sub _time_in ($body, $name) {
+    state %days;
+    my ($day, $hour, $minute, $second, $rest) = $body =~ /"$name":"([\d-]+)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?Z"/ or return 0;
+    $days{$day} //= do { my ($year, $month, $n) = split /-/, $day; Time::Local::timegm(0, 0, 0, $n, $month - 1, $year) };
+    return ($days{$day} + 3600 * $hour + 60 * $minute + $second) * 1_000_000 + substr(($rest // '') . '000000', 0, 6);
+}
 
 sub _flush ($self) {
     print { $self->{file} } $self->{lines};
@@ -78,10 +91,11 @@ sub _fire ($self) {
 # ---- HTTP
 
 # Asks and calls $done->($self, $person, $status, $body) when there is an answer that says something. once: not repeated when
-# nobody knows what became of it; then the status is 0.
+# nobody knows what became of it; then the status is 0. gated: it uses the queue token.
 sub _ask ($self, $person, $name, $method, $path, $done, %o) {
     my $body = $o{body};
-    $person->{request} = { name => $name, done => $done, once => $o{once} };
+    $person->{place}{used} //= _us(time) if $o{gated} && $person->{place};
+    $person->{request} = { name => $name, done => $done, once => $o{once}, gated => $o{gated} };
     $person->{bytes}   = join "\r\n", "$method $path HTTP/1.1", 'Host: usher.test',
         ($o{nobody} ? () : "Authorization: Bearer $person->{jwt}"),
         (defined $person->{token} ? "Queue-Token: $person->{token}" : ()),
@@ -133,7 +147,7 @@ sub _read ($self, $person) {
     }
     delete $self->{flying}{ fileno $person->{socket} };
     delete $person->{socket} if $head =~ /\r\nConnection: close/i;
-    $self->_answered($person, $status, $body);
+    $self->_answered($person, $status, $body, $head);
 }
 
 sub _broken ($self, $person) {
@@ -149,9 +163,12 @@ sub _again ($self, $person, $what) {
     $self->_later($person, 0.05 + rand 0.3, \&_send);
 }
 
-sub _answered ($self, $person, $status, $body) {
+sub _answered ($self, $person, $status, $body, $head) {
     my $request = $person->{request};
     $self->{count}{"$request->{name} $status"}++;
+    return $self->_wrong($person, "$request->{name}, without Retry-After", $status, $body)
+        if ($status == 503 || $status == 429) && $head !~ /^Retry-After: [1-9]\d*\r?$/mi;
+    return $self->_wrong($person, $request->{name}, $status, $body) if $status >= 500 && $status != 503;
     return $self->_later($person, 0.05 + rand 0.3, \&_send)
         if !($request->{once} && $status >= 500) && ($status >= 500 || $status == 429 || $body =~ /"code":"idempotency-key-in-use"/);
     $status = 0 if $status >= 500;
@@ -178,6 +195,7 @@ sub _visit ($self, $person) {
         $person->{jwt}  = $self->{jwt}->($person->{user});
         $person->{paid} = 0;
         $person->{money} = 0;
+        delete @$person{qw(place used_up)};
     }
     delete @$person{qw(token reservation)};
     $person->{after} = \&_look_around;
@@ -200,8 +218,11 @@ sub _join ($self, $person) {
 
 sub _joined ($self, $person, $status, $body) {
     return $self->_wrong($person, 'join', $status, $body) if $status != 200 && $status != 201;
-    ($person->{token})  = $body =~ /"token":"([^"]+)"/;
-    ($person->{ticket}) = $body =~ /"ticket":(\d+)/;
+    ($person->{token}) = $body =~ /"token":"([^"]+)"/;
+    my ($ticket) = $body =~ /"ticket":(\d+)/;
+    $self->_lost($person) if $person->{place} && $person->{place}{ticket} != $ticket;
+    $person->{place} //= { ticket => $ticket, issued => _time_in($body, 'issued_at') };
+    $self->_seen($person, $body);
     return $person->{after}->($self, $person) if $body =~ /"status":"active"/;
     $self->_wait_in_line($person);
 }
@@ -215,22 +236,47 @@ sub _poll ($self, $person) {
     $self->_ask($person, 'poll', GET => '/v1/queue/tokens/me', \&_polled, nobody => 1);
 }
 
-# Gone: Redis has lost it, or its claim window passed during an outage, which cannot be told from here.
 sub _polled ($self, $person, $status, $body) {
     if ($status == 404) {
-        $self->_note('lost', $person->{user}, $person->{ticket}, time);
+        $self->_lost($person);
         return $self->_join($person);
     }
     return $self->_wrong($person, 'poll', $status, $body) if $status != 200;
-    $self->_note('wrong', "user $person->{user}: ticket $person->{ticket} has become another one: $body")
-        if $body !~ /"ticket":$person->{ticket}\b/;
+    $self->_note('wrong', "user $person->{user}: ticket $person->{place}{ticket} has become another one: $body")
+        if $body !~ /"ticket":$person->{place}{ticket}\b/;
+    $self->_seen($person, $body);
     return $person->{after}->($self, $person) if $body =~ /"status":"active"/;
     $self->_wait_in_line($person);
+}
+
+# The line has told where the place stands.
+sub _seen ($self, $person, $body) {
+    my $place = $person->{place};
+    my $told  = _time_in($body, 'active_until');
+    delete $place->{used} if !$told;
+    @$place{qw(seen told until since)} = (_us($person->{sent}), $told, $told, _us($person->{sent}));
+}
+
+# A gated request has been let through: the place lives from its first use on, and at least as long as a hold that was made.
+sub _let_in ($self, $person, $until = 0) {
+    my $place = $person->{place} // return;
+    $place->{seen} = _us($person->{sent});
+    my $life = List::Util::max($place->{used} + _us($self->{active_ttl}), $until);
+    @$place{qw(until since)} = ($life, $place->{seen}) if $life > $place->{until};
+}
+
+# The place is gone. Whether that may be, Storm::Books judges. But a ticket that has paid is used up: should that be told to Redis
+# only now (it was away), it is not lost.
+sub _lost ($self, $person) {
+    my $place = delete $person->{place} // return;
+    return if $place->{ticket} == ($person->{used_up} // 0);
+    $self->_note('lost', $person->{user}, @$place{qw(ticket issued told until since seen)}, _us(time));
 }
 
 # The gate did not let a request through: back into the line, then on with $after. True when that was it.
 sub _turned_away ($self, $person, $status, $body, $after) {
     return 0 if !($status == 401 && $body =~ /queue-token/ || $status == 403 && $body =~ /not-admitted/);
+    $self->_lost($person) if $status == 401;
     $person->{after} = $after;
     $self->_join($person);
     return 1;
@@ -260,12 +306,13 @@ sub _look_around ($self, $person) {
         return $self->_charge($person);
     }
     my $place = $places[ rand @places ];
-    $self->_ask($person, $place->[0], GET => $place->[1]->($self), \&_looked);
+    $self->_ask($person, $place->[0], GET => $place->[1]->($self), \&_looked, gated => $place->[0] ne 'balance');
 }
 
 sub _looked ($self, $person, $status, $body) {
     return if $self->_turned_away($person, $status, $body, \&_look_around);
     return $self->_wrong($person, 'look', $status, $body) if $status != 200;
+    $self->_let_in($person) if $person->{request}{gated};
     $self->_look_around($person);
 }
 
@@ -309,7 +356,7 @@ sub _hold ($self, $person) {
 sub _send_hold ($self, $person) {
     my $wish = $person->{wish};
     $self->_ask(
-        $person, 'hold', POST => '/v1/reservations', \&_held,
+        $person, 'hold', POST => '/v1/reservations', \&_held, gated => 1,
         key  => $wish->{key}, once => !defined $wish->{key},
         body => qq({"schedule_id":$wish->{schedule},"seat_ids":[$wish->{seats}]})
     );
@@ -320,7 +367,8 @@ sub _held ($self, $person, $status, $body) {
     return $self->_ask($person, 'reservations', GET => '/v1/reservations', \&_seen_own) if $status == 0;
     return if $self->_turned_away($person, $status, $body, \&_send_hold);
     if ($status == 409) {
-        $self->_note('refused-hold', $wish->{key} // '-', $person->{user}, _code($body), time);
+        $self->_note('refused-hold', $wish->{key} // '-', $person->{user}, _code($body), _us(time));
+        $self->_let_in($person);
         return $self->_leave($person) if ++$person->{tries} > 3;
         return $self->_hold($person);
     }
@@ -328,7 +376,9 @@ sub _held ($self, $person, $status, $body) {
     my ($id) = $body =~ /^\{"id":(\d+)/;
     my $seats = join ',', $body =~ /"seat_id":(\d+)/g;
     return $self->_wrong($person, "hold of $wish->{seats}", $status, $body) if !$id || $seats ne $wish->{seats};
-    $self->_has_held($person, $id);
+    my $deadline = _time_in($body, 'expires_at');
+    $self->_let_in($person, $deadline);
+    $self->_has_held($person, $id, $deadline);
 }
 
 # After a hold without a key and without an answer: what do I have?
@@ -338,14 +388,14 @@ sub _seen_own ($self, $person, $status, $body) {
     for my $one (split /(?=\{"id":\d+,"schedule_id")/, $body) {
         my ($id, $state) = $one =~ /^\{"id":(\d+),.*?"status":"(\w+)"/ or next;
         my $seats = join ',', $one =~ /"seat_id":(\d+)/g;
-        return $self->_has_held($person, $id) if $state eq 'held' && $seats eq $wish->{seats};
+        return $self->_has_held($person, $id, _time_in($one, 'expires_at')) if $state eq 'held' && $seats eq $wish->{seats};
     }
     $self->_hold($person);
 }
 
-sub _has_held ($self, $person, $id) {
+sub _has_held ($self, $person, $id, $deadline) {
     my $wish = $person->{wish};
-    $self->_note('hold', $wish->{key} // '-', $person->{user}, $wish->{schedule}, $wish->{seats}, $id);
+    $self->_note('hold', $wish->{key} // '-', $person->{user}, $wish->{schedule}, $wish->{seats}, $id, $deadline);
     $person->{reservation} = $id;
     $person->{price}       = $wish->{count} * PRICE;
     my $fate = rand;
@@ -356,7 +406,7 @@ sub _has_held ($self, $person, $id) {
 }
 
 sub _cancel ($self, $person) {
-    $self->_note('want-cancel', $person->{user}, $person->{reservation});
+    $self->_note('want-cancel', $person->{user}, $person->{reservation}, _us(time));
     $self->_ask($person, 'cancel', DELETE => "/v1/reservations/$person->{reservation}", \&_cancelled);
 }
 
@@ -377,7 +427,7 @@ sub _pay ($self, $person) {
 sub _send_pay ($self, $person) {
     my $key = $person->{paying};
     $self->_ask(
-        $person, 'pay', POST => '/v1/payments', \&_paid,
+        $person, 'pay', POST => '/v1/payments', \&_paid, gated => 1,
         key  => $key eq '-' ? undef : $key,
         body => qq({"reservation_id":$person->{reservation}})
     );
@@ -395,6 +445,7 @@ sub _paid ($self, $person, $status, $body) {
             if ($person->{payment} // $id) != $id;
         $person->{money} -= $price if !$person->{payment};
         $person->{payment} = $id;
+        $self->_used_up($person);
         return $self->_send_pay($person) if $person->{paying} ne '-' && rand() < 0.1;    # a second click
         return $self->_look_back($person);
     }
@@ -402,12 +453,18 @@ sub _paid ($self, $person, $status, $body) {
     if ($code eq 'already-paid' && $person->{paying} eq '-') {
         $self->_note('pay', @who, '-');
         $person->{money} -= $person->{price};
+        $self->_used_up($person);
         return $self->_look_back($person);
     }
     return $self->_wrong($person, 'pay', $status, $body) if $status != 410 || $person->{payment};
-    $self->_note('refused-pay', @who, $code);
+    $self->_note('refused-pay', @who, $code, _us(time));
     delete $person->{paying};
     $self->_leave($person);
+}
+
+sub _used_up ($self, $person) {
+    my $place = delete $person->{place} // return;
+    $person->{used_up} = $place->{ticket};
 }
 
 # After a payment: its page, the wallet, the reservations.
@@ -432,6 +489,7 @@ sub _leave ($self, $person) {
 
 sub _left ($self, $person, $status, $body) {
     return $self->_wrong($person, 'leave', $status, $body) if $status != 204;
+    delete $person->{place};
     $self->_home($person);
 }
 
