@@ -163,16 +163,24 @@ CREATE VIEW ledger_entry AS
     SELECT id, credit, amount, created_at FROM ledger;
 
 -- Written in the transaction of the effect, and only together with it.
+CREATE FUNCTION idempotency_key_is_sound(key text, reservation_id bigint, payment_id bigint, charge_id bigint) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+    RETURN length(key) BETWEEN 1 AND 255 AND num_nonnulls(reservation_id, payment_id, charge_id) = 1;
+END
+$$;
+
 CREATE TABLE idempotency_key (
     user_id        bigint NOT NULL,
-    key            text NOT NULL CHECK (length(key) BETWEEN 1 AND 255),
+    key            text NOT NULL,
     request_hash   bytea NOT NULL,
     reservation_id bigint REFERENCES reservation,
     payment_id     bigint REFERENCES payment,
     charge_id      bigint REFERENCES ledger,
     created_at     timestamptz NOT NULL,
     PRIMARY KEY (user_id, key),
-    CHECK (num_nonnulls(reservation_id, payment_id, charge_id) = 1)
+    CONSTRAINT idempotency_key_is_sound CHECK (idempotency_key_is_sound(key, reservation_id, payment_id, charge_id))
 );
 CREATE INDEX ON idempotency_key (created_at);
 
