@@ -244,6 +244,17 @@ read_twice(
     sub ($c) { gated($c, "/v1/concerts?size=1&page=$c->{page}") },
     sub ($c, $r) { differs('the page', $r->json->{items}[0]{id}, $c->{page} + 1) }
 );
+# Somebody else is at rendering it, for longer than one waits for that.
+read_twice(
+    'a concert page that another one is filling',
+    sub {
+        my $c = { %{ reader() }, page => ++$page };
+        ask($usher, 'SET', "c:{main}:concerts:page:1:$page:filler", 1, 'PX', 60_000);
+        return $c;
+    },
+    sub ($c) { gated($c, "/v1/concerts?size=1&page=$c->{page}") },
+    sub ($c, $r) { differs('the page', $r->json->{items}[0]{id}, $c->{page} + 1) }
+);
 my $limit = 1;
 read_twice('concerts by cursor', sub { +{ %{ reader() }, limit => ++$limit } },
     sub ($c) { gated($c, "/v1/concerts?limit=$c->{limit}") },
@@ -408,12 +419,26 @@ sub program ($program, @args) {
 
 $matrix->operation(
     name  => 'promote',
+    # There is room for three of five: who let in twice would let in more.
     setup => sub {
-        +{ three => [ map { waiting_person() } 1 .. 3 ], options => [ '-o', 'promote_batch=1000', '-o', 'promote_period=100ms' ] }
+        while (ask($usher, 'ZCARD', 'q:{main}:waiting')) {    # nobody else waits
+            $usher->scheduler('-o', 'promote_batch=1000', '-o', 'promote_period=100ms', 'promote');
+        }
+        my @five = map { waiting_person() } 1 .. 5;
+        my $room = 3 + ask($usher, 'ZCOUNT', 'q:{main}:active', '(' . int(1000 * $usher->now), '+inf');
+        return {
+            three   => [ @five[ 0 .. 2 ] ],
+            others  => [ @five[ 3, 4 ] ],
+            options => [ '-o', 'promote_batch=1000', '-o', 'promote_period=100ms', '-o', "active_max=$room" ]
+        };
     },
     act => program('usher-scheduler', 'promote'),
     now => sub ($c, $r) {
         my @wrong = map { differs("user $_->{user} in the line", token($_->{user}), 'active') } @{ $c->{three} };
+        for my $other (@{ $c->{others} }) {
+            push @wrong, differs("user $other->{user} in the line", token($other->{user}), 'waiting');
+            $usher->fcgi(DELETE => '/v1/queue/tokens/me', token => $other->{token});
+        }
         my ($serving) = ask($usher, 'HGET', 'q:{main}:admission', 'serving');
         return (
             @wrong,

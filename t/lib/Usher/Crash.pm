@@ -126,8 +126,9 @@ sub all_points ($self) {
     my %posted;
     for my $path (glob "$source/sale/*.c") {
         for my $function (_functions_of($path)) {
-            $steps{$1}             = 1 while $function =~ /redis_command\(&\w+(?:\[0\])?, \w+, "(\w+)"/g;
-            $posted{ $scripts{$1} } = 1 while $function =~ /redis_script\(&?\w+, \w+, SCRIPT_(\w+)\).*?redis_post\(/sg;
+            $steps{$1}             = 1 while $function =~ /redis_command\(&?\w+(?:\[0\])?,\s*[\w>.-]+,\s*"(\w+)"/g;
+            $posted{ $scripts{$1} } = 1
+                while $function =~ /redis_script\(&?\w+,\s*[\w>.-]+,\s*SCRIPT_(\w+)\)(?:(?!redis_script\(|redis_run).)*redis_post\(/sg;
         }
     }
     return map {
