@@ -19,6 +19,7 @@ package Storm::Books::Test::Box {
         return @{ $self->{charges} }      if $sql =~ /kind = 'charge'/;
         return @{ $self->{reservations} } if $sql =~ /FROM reservation r/;
         return @{ $self->{recorded} }     if $sql =~ /FROM storm_recorded/;
+        return @{ $self->{admitted} // [] } if $sql =~ /FROM waiting_token/;
         return @{ $self->{payments} };
     }
     sub redis ($self, $command, @rest) { $command eq 'KEYS' ? ('s:{main}:1:seats') : @{ $self->{doorman} } }
@@ -146,6 +147,9 @@ is_deeply([ differences(weather([@stopped], [@flushed]), lost(1002, 6.1, 0, 0, 9
 sees('a place that could have been recorded before', weather([@stopped], [@flushed]), $too_late, lost(1002, 4.9, 0, 0, 9, 11));
 my @frozen = ('PostgreSQL frozen for a second', 1.2, 10.5, away => 'history');
 is_deeply([ differences(weather([@frozen], [@flushed]), lost(1001, .1, 0, 0, 9, 11)) ], [], 'or committed');
+sub admitted_at ($when) { sub ($t) { $t->{admitted} = [ '1001|' . (T + $when * S) ] } }
+is_deeply([ differences(admitted_at(5), lost(1001, .1, 0, 0, 4, 10.1)) ], [], 'one who was let in unseen may have missed the claim window');
+sees('a place that is gone within its claim window', admitted_at(5), $unexplained, lost(1001, .1, 0, 0, 4, 9.9));
 sees('an active place that is gone before its time', weather(), $unexplained, lost(1001, .1, 5, 10, 9, 9.9));
 is_deeply([ differences(weather(), lost(1001, .1, 5, 10, 9, 10.1)) ], [], 'after it it may be');
 sees('an active place that is gone with Redis, before it was said', weather([@flushed]), $unexplained, lost(1001, .1, 12, 20, 9, 11));

@@ -69,7 +69,7 @@ progress("seed $o{seed}: starting PostgreSQL, Redis, the workers and nginx");
 my $box = Storm::Box->new(
     config => {
         hold_ttl       => HOLD . 's',
-        claim_window   => '5s',
+        claim_window   => Storm::Books::WINDOW() . 's',
         active_ttl     => ACTIVE . 's',
         active_max     => $o{people},
         promote_batch  => 250,

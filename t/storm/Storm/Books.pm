@@ -8,6 +8,9 @@ use List::Util ();
 # through after COMMITS. Seconds.
 use constant { UNRECORDED => 2, RESUMES => 2, COMMITS => 0.5 };
 
+# The claim window, in seconds.
+use constant WINDOW => 5;
+
 # Told by the history of the line when a ticket is there for good, so that nothing that happens later can lose it.
 use constant WATCH_HISTORY => <<'END';
 CREATE TABLE storm_recorded (ticket bigint PRIMARY KEY, at timestamptz NOT NULL);
@@ -84,6 +87,7 @@ sub _load ($self) {
             if $self->{payment_of}{$reservation};
         $self->{payment_of}{$reservation} = $self->{payment}{$id} = $payment;
     }
+    $self->{admitted} = { map {@$_} $self->_rows('SELECT id, usher_us(activated_at) FROM waiting_token WHERE activated_at IS NOT NULL') };
     $self->{recorded} = { map {@$_} $self->_rows('SELECT ticket, usher_us(at) FROM storm_recorded') };
 }
 
@@ -199,7 +203,8 @@ sub _places ($self) {
     for (@{ $self->said('lost') }) {
         my ($user, $ticket, $issued, $told, $until, $since, $seen, $at) = @$_;
         my @after = grep { $_->{to} >= $since && $_->{from} <= $at } @losses;
-        if ($told && $at >= (@after ? $told : $until)) {
+        my $admitted = $self->{admitted}{$ticket}; # perhaps in an outage, so that nobody could be told of the claim window
+        if ($told ? $at >= (@after ? $told : $until) : $admitted && $at >= $admitted + WINDOW * 1e6) {
             $self->_count('places whose time was over');
             next;
         }
