@@ -57,12 +57,12 @@ my @told = (
 
 # The differences when the truth is changed, and the journal has these lines too.
 sub differences ($change, @lines) {
-    my %truth = (weather => [], truth());
+    my %truth = (weather => [], runs => [], truth());
     $change->(\%truth);
     my $file = File::Temp->new;
     Usher::Process::spew("$file", join "\n", @told, @lines, '');
     return Storm::Books->new(
-        box => Storm::Books::Test::Box->new(%truth), journals => ["$file"], weather => $truth{weather}
+        box => Storm::Books::Test::Box->new(%truth), journals => ["$file"], map { ($_ => $truth{$_}) } qw(weather runs)
     )->compare;
 }
 
@@ -145,6 +145,12 @@ is_deeply([ differences(weather([@killed]), lost(1002, 9.1, 0, 0, 9, 11)) ], [],
 my @stopped = ('PostgreSQL: immediate shutdown', 6, 7, away => 'history');
 is_deeply([ differences(weather([@stopped], [@flushed]), lost(1002, 6.1, 0, 0, 9, 11)) ], [], 'so may what could not be recorded');
 sees('a place that could have been recorded before', weather([@stopped], [@flushed]), $too_late, lost(1002, 4.9, 0, 0, 9, 11));
+sub ran ($from, $to, @things) {
+    return sub ($t) { weather(@things)->($t); $t->{runs} = [ { from => T / S + $from, to => T / S + $to } ] }
+}
+sees('a place that the scheduler has run past', ran(6.2, 7.2, [@stopped], [@flushed]), $too_late, lost(1002, 6.1, 0, 0, 9, 11));
+is_deeply([ differences(ran(@$_[ 0, 1 ], [@flushed]), lost(1002, 8.1, 0, 0, 9, 11)) ], [], "a run $_->[2] says nothing")
+    for [ 8, 9, 'that began before the place was taken' ], [ 8.2, 10.1, 'that ended after the loss' ];
 my @frozen = ('PostgreSQL frozen for a second', 1.2, 10.5, away => 'history');
 is_deeply([ differences(weather([@frozen], [@flushed]), lost(1001, .1, 0, 0, 9, 11)) ], [], 'or committed');
 sub admitted_at ($when) { sub ($t) { $t->{admitted} = [ '1001|' . (T + $when * S) ] } }

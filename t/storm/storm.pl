@@ -174,7 +174,12 @@ sub settle {
 
 progress('comparing');
 my ($verified, $report, $error) = $box->ctl('verify', '--settle', 10);
-my $books = Storm::Books->new(box => $box, journals => [ map {"$_->{path}.journal"} @crowd ], weather => $weather->{log});
+my $books = Storm::Books->new(
+    box      => $box,
+    journals => [ map {"$_->{path}.journal"} @crowd ],
+    weather  => $weather->{log},
+    runs     => $weather->{runs}
+);
 my @differences = $books->compare;
 push @differences, "the last expire ended with status $expired: $words" if $expired != 0;
 push @differences, "usher-server ended by itself $weather->{fallen}{'usher-server'} times" if $weather->{fallen}{'usher-server'};

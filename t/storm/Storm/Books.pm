@@ -20,9 +20,9 @@ CREATE CONSTRAINT TRIGGER storm_record AFTER INSERT ON waiting_token DEFERRABLE 
     FOR EACH ROW EXECUTE FUNCTION storm_record();
 END
 
-# new(box =>, journals => [paths], weather => the log of Storm::Weather)
+# new(box =>, journals => [paths], weather => the log of Storm::Weather, runs => what has written the history)
 sub new ($class, %o) {
-    my $self = bless { weather => [], %o, said => {}, differences => [], counted => {} }, $class;
+    my $self = bless { weather => [], runs => [], %o, said => {}, differences => [], counted => {} }, $class;
     $self->_read($_) for @{ $self->{journals} };
     return $self;
 }
@@ -196,10 +196,11 @@ sub _refused_holds ($self) {
 # ---- places in the line
 
 # A place may be gone when its time was over; or when Redis lost its data (the weather's log says when) before the place was in the
-# history, which is a matter of UNRECORDED seconds in which the history can be written. After such a loss an active place may have
-# its time as it was last told again, but for what had come on top of it.
+# history: until the scheduler has run once, which is a matter of UNRECORDED seconds while nothing is in its way. After such a loss
+# an active place may have its time as it was last told again, but for what had come on top of it.
 sub _places ($self) {
     my @losses = grep { defined $_->{since} } map { _in_us($_) } @{ $self->{weather} };
+    my @runs   = map { _in_us($_) } @{ $self->{runs} };
     for (@{ $self->said('lost') }) {
         my ($user, $ticket, $issued, $told, $until, $since, $seen, $at) = @$_;
         my @after = grep { $_->{to} >= $since && $_->{from} <= $at } @losses;
@@ -210,7 +211,8 @@ sub _places ($self) {
         }
         my $recorded = $self->_recorded($ticket);
         my @loss = grep { $_->{to} >= $seen && $_->{from} <= $at && $issued >= $_->{since} && $recorded > $_->{from} } @losses;
-        if (grep { $self->_time_to_record($issued, $_->{from}) <= UNRECORDED * 1e6 } @loss) {
+        my @early = grep { my $loss = $_; !grep { $issued < $_->{from} && $_->{to} < $loss->{from} } @runs } @loss;
+        if (grep { $self->_time_to_record($issued, $_->{from}) <= UNRECORDED * 1e6 } @early) {
             $self->_count('places lost with Redis, just taken');
             next;
         }

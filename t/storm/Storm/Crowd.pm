@@ -18,7 +18,7 @@ use List::Util  ();
 use Time::HiRes qw(time);
 use Time::Local ();
 
-use constant { TIMEOUT => 10, TICK => 0.01, PRICE => 1000, CHARGE => 4000 };
+use constant { TIMEOUT => 10, TICK => 0.01, PRICE => 1000, CHARGE => 4000, LATE_FROM => -1, LATE => 1.5 };
 
 # new(address => "127.0.0.1:80", jwt => sub ($user), seed =>, people => how many, first => their first user id, halls =>
 # [[schedule, seats...], ...], from =>, until => times between which new visits begin, journal => path, active_ttl => seconds)
@@ -402,7 +402,8 @@ sub _has_held ($self, $person, $id, $deadline) {
     return $self->_pay($person)    if $fate < 0.6;
     return $self->_cancel($person) if $fate < 0.8;
     return $self->_leave($person)  if $fate < 0.9;
-    $self->_home($person);
+    return $self->_home($person)   if $fate < 0.95 || time > $self->{until} - 12;
+    $self->_later($person, $deadline / 1_000_000 - time + LATE_FROM + rand LATE, \&_pay);    # at the last moment, or after it
 }
 
 sub _cancel ($self, $person) {

@@ -1,6 +1,6 @@
 # Storm::Weather: what goes wrong. Each calamity kills, freezes or empties something and brings it back as an operator's machine
-# would; clockwork() starts promote and expire beside it. What has happened is in the log, for Storm::Books: a place in the line
-# may be gone only where it explains that.
+# would; clockwork() starts promote and expire beside it. What has happened is in {log}, and when the history of the line was
+# written in {runs}, for Storm::Books: a place in the line may be gone only where they explain that.
 package Storm::Weather;
 use v5.36;
 use List::Util  ();
@@ -35,7 +35,7 @@ my %calamity = (
 
 # new(box =>, seed =>, kills => how many are planned, from => when the first thing may go wrong, until => when the last)
 sub new ($class, %o) {
-    my $self = bless { %o, done => {}, failed => {}, skipped => {}, clockwork => {}, log => [] }, $class;
+    my $self = bless { %o, done => {}, failed => {}, skipped => {}, clockwork => {}, runs => [], log => [] }, $class;
     if (!$self->{box}{disk}) {
         $self->{skipped}{$_} = 0 for grep {/disk full/} keys %calamity;
     }
@@ -118,18 +118,28 @@ sub clockwork ($self, $verb, $period) { $self->{clockwork}{$verb} = { period => 
 
 sub _turn ($self, $verb) {
     my $work = $self->{clockwork}{$verb};
-    if ($work->{process} && !$work->{process}->alive) {
-        $work->{runs}++;
-        $work->{failed}++ if $work->{process}->kill;
-        delete $work->{process};
-    }
+    $self->_has_run($verb) if $work->{process} && !$work->{process}->alive;
     return if $work->{process} || time < $work->{due};
-    $work->{due} = time + $work->{period};
+    $work->{began}   = time;
+    $work->{due}     = $work->{began} + $work->{period};
     $work->{process} = Usher::Process->start(
         command => [ $self->{box}->build . '/usher-scheduler', '-c', $self->{box}{conf}, $verb ],
         env     => $self->{box}->_environment,
-        log     => "$self->{box}{dir}/scheduler.log",
+        log     => "$self->{box}{dir}/$verb.log",
     );
+}
+
+# What has run to its end has written all of the history that was there when it began; unless another one was at it.
+sub _has_run ($self, $verb) {
+    my $work = $self->{clockwork}{$verb};
+    my $log  = "$self->{box}{dir}/$verb.log";
+    my $good = (delete $work->{process})->kill == 0;
+    my $said = Usher::Process::slurp($log);
+    push @{ $self->{runs} }, { from => $work->{began}, to => time } if $good && $said =~ / recorded=\d/;
+    open my $all, '>>', "$self->{box}{dir}/scheduler.log" or die "scheduler.log: $!\n";
+    print {$all} $said;
+    close $all or die "scheduler.log: $!\n";
+    unlink $log;
 }
 
 sub end_clockwork ($self) {
