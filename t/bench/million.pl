@@ -110,9 +110,15 @@ sub swap () { redis('SWAPDB', 0, 1) }
 
 # One run of polls: requests a second, CPU for each, and Redis' own time for each script.
 sub polls ($name) {
-    redis_is_quiet();
-    redis('CONFIG', 'RESETSTAT');
-    my $run = wrk($at{seconds}, $at{url}, 'work.lua', 'GET', '/v1/queue/tokens/me', '-', 't', 'again', "$at{work}/$name");
+    my $run;
+    for my $try (1 .. 3) {    # the disk may still be busy with what the million has written, and then Redis waits for it
+        redis_is_quiet();
+        redis('CONFIG', 'RESETSTAT');
+        $run = wrk($at{seconds}, $at{url}, 'work.lua', 'GET', '/v1/queue/tokens/me', '-', 't', 'again', "$at{work}/$name");
+        last if !$run->{refused} && !$run->{broken};
+        show('  (%d polls refused, %d broken: measured again)', @$run{qw(refused broken)});
+        sleep 5;
+    }
     fail("$run->{refused} polls refused, $run->{broken} broken") if $run->{refused} || $run->{broken};
     my $cpu = 0;
     $cpu += $run->{cpu}{$_} // 0 for qw(usher-server redis postgresql nginx);
