@@ -200,21 +200,24 @@ is_deeply(\@odd, [], 'every line of the access log is key=value');
 my $slow_head   = "GET /v1/balance HTTP/1.1\r\nHost: slow.test\r\nX-Slow: ";
 my @slow_heads  = map { slow_client($slow_head) } 1 .. SLOW;
 my @slow_bodies = map { slow_client("${post}Content-Length: 1000\r\n\r\n{") } 1 .. SLOW;
-my (@took, @bad);
-my $until = time + 3;
-while (time < $until) {
-    syswrite $_, ' ' for @slow_heads, @slow_bodies;
-    for my $path ('/v1/balance', '/v1/queue', '/healthz') {
-        my $begun = time;
-        my $r     = $usher->get($path, user => 7);
-        push @took, time - $begun;
-        push @bad, "$path: " . $r->status if $r->status != 200;
+bystanders('beside ' . 2 * SLOW . ' slow clients', time + 3, sub { syswrite $_, ' ' for @slow_heads, @slow_bodies; 1 });
+
+# Others are served, until then or until $going says no more.
+sub bystanders ($beside, $until, $going) {
+    my (@took, @bad);
+    while (time < $until && $going->()) {
+        for my $path ('/v1/balance', '/v1/queue', '/healthz') {
+            my $begun = time;
+            my $r     = $usher->get($path, user => 7);
+            push @took, time - $begun;
+            push @bad, "$path: " . $r->status if $r->status != 200;
+        }
+        sleep 0.1;
     }
-    sleep 0.1;
+    is_deeply(\@bad, [], "$beside every other request is answered");
+    my ($longest) = sort { $b <=> $a } @took;
+    cmp_ok($longest, '<', BYSTANDER_MAX, sprintf '%d requests, none takes long', scalar @took);
 }
-is_deeply(\@bad, [], 'beside ' . 2 * SLOW . ' slow clients every other request is answered');
-my ($longest) = sort { $b <=> $a } @took;
-cmp_ok($longest, '<', BYSTANDER_MAX, sprintf '%d requests, none takes long', scalar @took);
 
 # Whether nginx has closed it.
 sub closed ($socket) {
@@ -222,6 +225,34 @@ sub closed ($socket) {
     return defined $got ? $got == 0 || closed($socket) : !$!{EAGAIN};
 }
 close $_ for @slow_heads, @slow_bodies;
+
+# The same by a tool that was made for it, which does not know usher: slow headers, slow bodies and slow readers, all at once. It
+# looks for itself, too, whether somebody else is served, and writes a line each second: "second,closed,pending,connected,available".
+my %attacks = (
+    'slow headers' => [ '-H', '/v1/balance' ],
+    'slow bodies'  => [ '-B', '/v1/balance/charges', '-s', 8192 ],
+    'slow readers' => [ '-X', '/v1/queue', qw(-k 10 -w 1 -y 16 -n 1 -z 5) ],
+);
+my $tool = Usher::Process::find_program('slowhttptest') // die "no slowhttptest on this machine: run ./dev deps\n";
+for my $name (sort keys %attacks) {
+    my ($mode, $path, @more) = @{ $attacks{$name} };
+    my $file = "$dir/" . $name =~ tr/ /-/r;
+    $attacks{$name} = {
+        table   => "$file.csv",
+        process => Usher::Process->start(
+            command => [
+                $tool, $mode, '-c', SLOW, '-r', SLOW, qw(-i 1 -l 3 -p 2 -g -o), $file, '-u', 'http://' . $usher->address . $path, @more
+            ],
+            log => "$file.log",
+        ),
+    };
+}
+bystanders('beside slowhttptest', time + 20, sub { grep { $_->{process}->alive } values %attacks });
+for my $name (sort keys %attacks) {
+    my @seconds = map { [ split /,/ ] } grep {/^\d/} split /\n/, Usher::Process::slurp($attacks{$name}{table});
+    cmp_ok((sort { $b <=> $a } map { $_->[3] } @seconds)[0], '>=', SLOW * 0.9, "slowhttptest, $name: nearly all its connections hang");
+    is_deeply([ grep { !$_->[4] } @seconds ], [], "slowhttptest, $name: the service is there all the time");
+}
 
 my $tight = Usher::Stack->new(workers => 1, nginx => { connections => 5, header_timeout => '1s' });
 my ($silent, $dripping) = map { slow_client($slow_head, $tight) } 1, 2;

@@ -30,6 +30,7 @@ mandoc            check  reads the manual pages
 openssl           check  keys for the identity tests
 systemd           check  systemd-analyze, for the units' tests
 spin              check  checks the models of t/model
+slowhttptest      check  slow clients for the security tests
 procps            check  /bin/kill, which usher.service calls
 wrk               bench  the load
 cppcheck          analyze  the second reader of check --analyze
