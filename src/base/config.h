@@ -18,7 +18,7 @@
     ROW(TEXT,   listen,              "/run/usher/usher.sock", 0, 0, NULL,                                                      \
         "Unix socket for nginx; not used when systemd passes one.")                                                            \
     ROW(AUTO,   workers,             "auto",            1,       1024,        NULL,                                            \
-        "Worker processes; auto is two for each processor.")                                                                   \
+        "Worker processes; auto is four for each processor.")                                                                  \
     ROW(TEXT,   database,            "dbname=usher user=usher", 0, 0, NULL,                                                    \
         "PostgreSQL connection string of the workers and the scheduler. Several hosts are allowed.")                           \
     ROW(TEXT,   database_owner,      "dbname=usher user=usher_owner", 0, 0, NULL,                                              \

@@ -360,7 +360,7 @@ Test(config, print_with_comments_is_the_sample_file)
 {
     const char *text = printed(true);
 
-    cr_assert_not_null(strstr(text, "# Worker processes; auto is two for each processor.\n"
+    cr_assert_not_null(strstr(text, "# Worker processes; auto is four for each processor.\n"
                                     "# Default: auto; from 1 to 1024\n"
                                     "workers = auto\n"));
     cr_assert_not_null(strstr(text, "# Default: 10s; from 100ms to 1h\npromote_period = 10s\n"));
