@@ -4,9 +4,10 @@
 -- live ticket, and a ticket lives as long as its reservation, carried along by a cascading foreign key. So the three can
 -- never disagree.
 
--- Constraints on the way of every hold and payment are written so that they cost little there: PostgreSQL reads and plans a
--- CHECK's expression anew for each statement, but a domain's once for a connection, and what a function in plpgsql says as
--- well. Where that would still be dear, a key is left out and usherctl verify looks instead; each such place says so.
+-- Constraints on the way of every hold and payment are written so that they cost little there: PostgreSQL reads and plans the
+-- expression of a CHECK or of a generated column anew for each statement, but a domain's once for a connection, and what a
+-- trigger in plpgsql says as well. So rules of one value are domains, and rules between the values of a row are triggers.
+-- Where a key would still be dear it is left out and usherctl verify looks instead; each such place says so.
 
 -- An amount of money.
 CREATE DOMAIN money_amount AS bigint CONSTRAINT money_amount_not_negative CHECK (VALUE >= 0);
@@ -57,31 +58,36 @@ CREATE TABLE concert_seat (
 
 CREATE TYPE reservation_status AS ENUM ('held', 'paid', 'expired', 'cancelled');
 
-CREATE FUNCTION reservation_is_sound(
-    status reservation_status, reserved_at timestamptz, expires_at timestamptz, completed_at timestamptz) RETURNS boolean
-LANGUAGE plpgsql IMMUTABLE
-AS $$
-BEGIN
-    RETURN reserved_at < expires_at
-        AND (status = 'paid') = (completed_at IS NOT NULL)
-        AND coalesce(completed_at < expires_at, true); -- nothing is paid after its deadline
-END
-$$;
-
 CREATE TABLE reservation (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     user_id      bigint NOT NULL REFERENCES users,
     schedule_id  bigint NOT NULL, -- no key: all holds of a schedule would lock its one row. The tickets' seats have one
     status       reservation_status NOT NULL,
-    live         boolean NOT NULL GENERATED ALWAYS AS (status IN ('held', 'paid')) STORED, -- it has its seats
+    live         boolean NOT NULL, -- it has its seats: held or paid. Computed by the trigger below
     total_price  money_amount NOT NULL,
     reserved_at  timestamptz NOT NULL,
     expires_at   timestamptz NOT NULL,
     completed_at timestamptz,
-    CONSTRAINT reservation_is_sound CHECK (reservation_is_sound(status, reserved_at, expires_at, completed_at)),
     UNIQUE (id, schedule_id, live),                 -- for tickets: they live with it
     UNIQUE (id, user_id, total_price, completed_at) -- for payments: the owner pays the price, at the moment that it says
 );
+CREATE FUNCTION reservation_is_sound() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    NEW.live := NEW.status IN ('held', 'paid');
+    IF NEW.reserved_at >= NEW.expires_at
+        OR (NEW.status = 'paid') <> (NEW.completed_at IS NOT NULL)
+        OR NEW.completed_at >= NEW.expires_at -- nothing is paid after its deadline
+    THEN
+        RAISE EXCEPTION 'a reservation cannot be % with these times', NEW.status
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'reservation_is_sound', TABLE = 'reservation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER reservation_is_sound BEFORE INSERT OR UPDATE ON reservation
+    FOR EACH ROW EXECUTE FUNCTION reservation_is_sound();
 CREATE INDEX ON reservation (user_id, id DESC);
 CREATE INDEX reservation_due ON reservation (expires_at) WHERE status = 'held';
 
@@ -102,49 +108,25 @@ CREATE UNIQUE INDEX one_live_ticket_for_a_seat ON reservation_ticket (schedule_i
 -- schedule alone, would cost a look at every live ticket of the schedule.
 CREATE INDEX ON reservation_ticket (reservation_id, schedule_id);
 
-CREATE TABLE payment (
+-- The books: a charge moves its amount from the world outside to the user's wallet, a payment from the wallet to the
+-- revenue. An entry that names a reservation is its payment, so that neither can be without the other.
+CREATE TABLE ledger (
     id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    reservation_id bigint NOT NULL UNIQUE, -- one payment for a reservation
-    user_id        bigint NOT NULL,
-    price          bigint NOT NULL,
-    paid_at        timestamptz NOT NULL,
-    UNIQUE (id, user_id, price), -- for the ledger
-    -- The payer owns the reservation, the price is its price, and it is paid and stays so: what is not paid has no time of
-    -- its completion that a payment could name. (And a key that was null is not looked for when it gets a value.)
-    FOREIGN KEY (reservation_id, user_id, price, paid_at)
+    user_id        bigint NOT NULL, -- no key: an entry is written with what an update of the wallet returned, or not at all
+    amount         money_amount NOT NULL,
+    balance        money_amount NOT NULL, -- the wallet's after this entry
+    reservation_id bigint, -- what was paid; null: a charge
+    created_at     timestamptz NOT NULL,
+    -- The payer owns the reservation, the amount is its price, and it is paid and stays so: what is not paid has no time of
+    -- its completion that an entry could name. (And a key that was null is not looked for when it gets a value.)
+    CONSTRAINT ledger_reservation_fkey FOREIGN KEY (reservation_id, user_id, amount, created_at)
         REFERENCES reservation (id, user_id, total_price, completed_at)
 );
-
--- Double entry in one row: each moves amount from the account debit to the account credit, so the books balance by
--- construction. Accounts: a user's wallet is the user's id, 0 is the world outside, -1 is the revenue.
-CREATE TYPE ledger_kind AS ENUM ('charge', 'payment');
-
-CREATE FUNCTION ledger_is_sound(
-    kind ledger_kind, user_id bigint, debit bigint, credit bigint, amount bigint, payment_id bigint) RETURNS boolean
-LANGUAGE plpgsql IMMUTABLE
-AS $$
-BEGIN
-    RETURN CASE kind
-        WHEN 'charge' THEN debit = 0 AND credit = user_id AND amount > 0 AND payment_id IS NULL
-        WHEN 'payment' THEN debit = user_id AND credit = -1 AND payment_id IS NOT NULL
-    END;
-END
-$$;
-
-CREATE TABLE ledger (
-    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    user_id    bigint NOT NULL, -- no key: an entry is written with what an update of the wallet returned, or not at all
-    kind       ledger_kind NOT NULL,
-    debit      bigint NOT NULL,
-    credit     bigint NOT NULL,
-    amount     money_amount NOT NULL,
-    balance    money_amount NOT NULL, -- the wallet's after this entry
-    payment_id bigint UNIQUE,
-    created_at timestamptz NOT NULL,
-    CONSTRAINT ledger_is_sound CHECK (ledger_is_sound(kind, user_id, debit, credit, amount, payment_id)),
-    FOREIGN KEY (payment_id, user_id, amount) REFERENCES payment (id, user_id, price)
-);
 CREATE INDEX ON ledger (user_id, id DESC);
+CREATE UNIQUE INDEX one_payment_for_a_reservation ON ledger (reservation_id) WHERE reservation_id IS NOT NULL;
+
+CREATE VIEW payment AS
+    SELECT id, reservation_id, user_id, amount AS price, created_at AS paid_at FROM ledger WHERE reservation_id IS NOT NULL;
 
 CREATE FUNCTION ledger_is_append_only() RETURNS trigger
 LANGUAGE plpgsql
@@ -156,33 +138,30 @@ $$;
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger
     FOR EACH STATEMENT EXECUTE FUNCTION ledger_is_append_only();
 
--- The ledger as two signed entries for each row; sums to zero.
+-- Double entry: each row of the ledger as its two signed halves, which sum to zero by construction. Accounts: a user's
+-- wallet is the user's id, 0 is the world outside, -1 is the revenue.
 CREATE VIEW ledger_entry AS
-    SELECT id AS ledger_id, debit AS account, -amount AS amount, created_at FROM ledger
+    SELECT id AS ledger_id, CASE WHEN reservation_id IS NULL THEN 0 ELSE user_id END AS account, -amount AS amount, created_at
+    FROM ledger
     UNION ALL
-    SELECT id, credit, amount, created_at FROM ledger;
+    SELECT id, CASE WHEN reservation_id IS NULL THEN user_id ELSE -1 END, amount, created_at FROM ledger;
 
--- Written in the transaction of the effect, and only together with it.
-CREATE FUNCTION idempotency_key_is_sound(key text, reservation_id bigint, payment_id bigint, charge_id bigint) RETURNS boolean
-LANGUAGE plpgsql IMMUTABLE
-AS $$
-BEGIN
-    RETURN length(key) BETWEEN 1 AND 255 AND num_nonnulls(reservation_id, payment_id, charge_id) = 1;
-END
-$$;
+CREATE DOMAIN request_key AS text CONSTRAINT request_key_length CHECK (length(VALUE) BETWEEN 1 AND 255);
+
+-- Written in the transaction of the effect, and only together with it. One effect for a key; no foreign key to it, which would
+-- be a tenth of a charge: reservations and entries of the ledger are never deleted, and usherctl verify looks.
+CREATE TYPE request_effect AS ENUM ('reservation', 'charge', 'payment');
 
 CREATE TABLE idempotency_key (
-    user_id        bigint NOT NULL,
-    key            text NOT NULL,
-    request_hash   bytea NOT NULL,
-    reservation_id bigint REFERENCES reservation,
-    payment_id     bigint REFERENCES payment,
-    charge_id      bigint REFERENCES ledger,
-    created_at     timestamptz NOT NULL,
-    PRIMARY KEY (user_id, key),
-    CONSTRAINT idempotency_key_is_sound CHECK (idempotency_key_is_sound(key, reservation_id, payment_id, charge_id))
+    user_id      bigint NOT NULL,
+    key          request_key NOT NULL,
+    request_hash bytea NOT NULL,
+    effect       request_effect NOT NULL,
+    effect_id    bigint NOT NULL, -- of the reservation, or of the charge's or payment's entry in the ledger
+    created_at   timestamptz NOT NULL,
+    PRIMARY KEY (user_id, key)
 );
-CREATE INDEX ON idempotency_key (created_at);
+CREATE INDEX ON idempotency_key USING brin (created_at) WITH (autosummarize = on); -- they come in the order of their time
 
 -- The line's history, drained from Redis within seconds. Enough to stand the line up again: the queue token itself is not
 -- stored anywhere, it is computed from ticket and user. Users here need not exist in `users`: most only waited.

@@ -56,13 +56,13 @@ BEGIN
     IF p_key IS NOT NULL THEN
         SELECT * INTO v_seen FROM idempotency_key k WHERE k.user_id = p_user AND k.key = p_key;
         IF FOUND THEN
-            IF v_seen.request_hash <> p_hash OR v_seen.reservation_id IS NULL THEN
+            IF v_seen.request_hash <> p_hash OR v_seen.effect <> 'reservation' THEN
                 outcome := 'key-reused';
                 RETURN;
             END IF;
             SELECT 'replayed', r.id, r.total_price, usher_us(r.reserved_at), usher_us(r.expires_at), usher_tickets(r.id)
                 INTO outcome, reservation_id, total, reserved_us, expires_us, tickets
-                FROM reservation r WHERE r.id = v_seen.reservation_id;
+                FROM reservation r WHERE r.id = v_seen.effect_id;
             taken := usher_taken(p_schedule, p_seats, usher_clock());
             RETURN;
         END IF;
@@ -139,8 +139,8 @@ BEGIN
     END LOOP;
     tickets := tickets || ']';
     IF p_key IS NOT NULL THEN
-        INSERT INTO idempotency_key (user_id, key, request_hash, reservation_id, created_at)
-            VALUES (p_user, p_key, p_hash, usher_hold.reservation_id, v_now);
+        INSERT INTO idempotency_key (user_id, key, request_hash, effect, effect_id, created_at)
+            VALUES (p_user, p_key, p_hash, 'reservation', usher_hold.reservation_id, v_now);
     END IF;
     outcome := 'created';
     reserved_us := usher_us(v_now);

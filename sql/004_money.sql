@@ -10,8 +10,6 @@ AS $$
 DECLARE
     v_locked boolean;
     v_now timestamptz;
-    v_balance bigint;
-    v_seen record;
 BEGIN
     IF NOT usher_lock_key(p_user, p_key) THEN
         outcome := 'key-in-use';
@@ -19,40 +17,37 @@ BEGIN
     END IF;
     v_locked := usher_lock_user(p_user);
 
-    SELECT a.balance, k.request_hash, k.charge_id INTO v_seen
-        FROM (SELECT) AS one
-        LEFT JOIN asset a ON a.user_id = p_user
-        LEFT JOIN idempotency_key k ON k.user_id = p_user AND k.key = p_key;
-    IF v_seen.request_hash IS NOT NULL THEN
-        IF v_seen.request_hash <> p_hash OR v_seen.charge_id IS NULL THEN
-            outcome := 'key-reused';
-            RETURN;
-        END IF;
+    -- The key first: whoever has written it makes the charge.
+    v_now := usher_clock();
+    charge_id := nextval('ledger_id_seq');
+    INSERT INTO idempotency_key (user_id, key, request_hash, effect, effect_id, created_at)
+        VALUES (p_user, p_key, p_hash, 'charge', charge_id, v_now)
+        ON CONFLICT DO NOTHING;
+    IF NOT FOUND THEN
         SELECT 'replayed', l.id, l.amount, l.balance, usher_us(l.created_at)
             INTO outcome, charge_id, amount, balance, charged_us
-            FROM ledger l WHERE l.id = v_seen.charge_id;
+            FROM idempotency_key k JOIN ledger l ON l.id = k.effect_id
+            WHERE k.user_id = p_user AND k.key = p_key AND k.request_hash = p_hash AND k.effect = 'charge';
+        outcome := coalesce(outcome, 'key-reused');
         RETURN;
     END IF;
-
-    IF coalesce(v_seen.balance, 0) + p_amount > p_max THEN
-        outcome := 'balance-limit';
-        RETURN;
-    END IF;
-    IF v_seen.balance IS NULL THEN
+    UPDATE asset a SET balance = a.balance + p_amount
+        WHERE a.user_id = p_user AND a.balance <= p_max - p_amount
+        RETURNING a.balance INTO balance;
+    IF NOT FOUND THEN
+        IF p_amount > p_max OR EXISTS (SELECT FROM asset a WHERE a.user_id = p_user) THEN
+            DELETE FROM idempotency_key k WHERE k.user_id = p_user AND k.key = p_key; -- a refusal is not kept
+            outcome := 'balance-limit';
+            RETURN;
+        END IF;
         INSERT INTO users (user_id) VALUES (p_user) ON CONFLICT DO NOTHING;
-        INSERT INTO asset (user_id) VALUES (p_user) ON CONFLICT DO NOTHING;
+        INSERT INTO asset (user_id, balance) VALUES (p_user, p_amount);
+        balance := p_amount;
     END IF;
-    v_now := usher_clock();
-    v_balance := coalesce(v_seen.balance, 0) + p_amount;
-    UPDATE asset a SET balance = v_balance WHERE a.user_id = p_user;
-    INSERT INTO ledger (user_id, kind, debit, credit, amount, balance, created_at)
-        VALUES (p_user, 'charge', 0, p_user, p_amount, v_balance, v_now)
-        RETURNING id INTO charge_id;
-    INSERT INTO idempotency_key (user_id, key, request_hash, charge_id, created_at)
-        VALUES (p_user, p_key, p_hash, usher_charge.charge_id, v_now);
+    INSERT INTO ledger (id, user_id, amount, balance, created_at)
+        OVERRIDING SYSTEM VALUE VALUES (charge_id, p_user, p_amount, usher_charge.balance, v_now);
     outcome := 'created';
     amount := p_amount;
-    balance := v_balance;
     charged_us := usher_us(v_now);
 END
 $$;
@@ -73,8 +68,6 @@ DECLARE
     v_locked boolean;
     v_now timestamptz;
     v_status reservation_status;
-    v_expires timestamptz;
-    v_wallet bigint;
     v_seats bigint[];
     v_seen idempotency_key;
 BEGIN
@@ -87,68 +80,64 @@ BEGIN
     IF p_key IS NOT NULL THEN
         SELECT * INTO v_seen FROM idempotency_key k WHERE k.user_id = p_user AND k.key = p_key;
         IF FOUND THEN
-            IF v_seen.request_hash <> p_hash OR v_seen.payment_id IS NULL THEN
-                outcome := 'key-reused';
-                RETURN;
-            END IF;
-            SELECT 'replayed', p.id, p.price, l.balance, usher_us(p.paid_at), r.schedule_id, usher_seat_ids(r.id)
+            SELECT 'replayed', l.id, l.amount, l.balance, usher_us(l.created_at), r.schedule_id, usher_seat_ids(r.id)
                 INTO outcome, payment_id, price, balance, paid_us, schedule_id, seats
-                FROM payment p JOIN ledger l ON l.payment_id = p.id JOIN reservation r ON r.id = p.reservation_id
-                WHERE p.id = v_seen.payment_id;
+                FROM ledger l JOIN reservation r ON r.id = l.reservation_id
+                WHERE l.id = v_seen.effect_id AND v_seen.request_hash = p_hash AND v_seen.effect = 'payment';
+            outcome := coalesce(outcome, 'key-reused');
             RETURN;
         END IF;
     END IF;
 
     v_now := usher_clock();
-    SELECT r.status, r.expires_at, r.total_price, r.schedule_id, a.user_id, coalesce(a.balance, 0),
-           ARRAY(SELECT t.seat_id FROM reservation_ticket t WHERE t.reservation_id = p_reservation)
-        INTO v_status, v_expires, price, schedule_id, v_wallet, balance, v_seats
-        FROM reservation r LEFT JOIN asset a ON a.user_id = r.user_id
-        WHERE r.id = p_reservation AND r.user_id = p_user;
-    outcome := CASE
-        WHEN NOT FOUND THEN CASE WHEN p_admitted THEN 'not-found' ELSE 'not-admitted' END
-        WHEN v_status = 'paid' THEN 'already-paid'
-        WHEN NOT p_admitted THEN 'not-admitted'
-        WHEN v_status = 'cancelled' THEN 'reservation-cancelled'
-        WHEN v_status = 'expired' OR v_expires <= v_now THEN 'expired'
-        WHEN balance < price THEN 'insufficient'
-    END;
-    IF outcome = 'already-paid' THEN
-        SELECT usher_us(p.paid_at) INTO paid_us FROM payment p WHERE p.reservation_id = p_reservation;
-        seats := array_to_string(v_seats, ',');
-    END IF;
-    IF outcome IS NOT NULL THEN
-        RETURN;
-    END IF;
-
-    -- Paying and expiring both begin with this conditional update of the same row: exactly one of them finds it held.
+    -- Paying and expiring both begin with a conditional update of the same row: exactly one of them finds it held.
     UPDATE reservation r SET status = 'paid', completed_at = v_now
-        WHERE r.id = p_reservation
+        WHERE r.id = p_reservation AND r.user_id = p_user AND p_admitted AND r.expires_at > v_now
           AND r.status = 'held' -- guard: pay-only-held
-        ;
+        RETURNING r.total_price, r.schedule_id, ARRAY(
+            SELECT t.seat_id FROM reservation_ticket t WHERE t.reservation_id = p_reservation AND t.schedule_id = r.schedule_id)
+        INTO price, schedule_id, v_seats;
     IF NOT FOUND THEN
-        SELECT CASE r.status WHEN 'cancelled' THEN 'reservation-cancelled' ELSE 'expired' END INTO outcome
-            FROM reservation r WHERE r.id = p_reservation;
+        SELECT r.status, r.schedule_id, usher_us(r.completed_at) INTO v_status, schedule_id, paid_us
+            FROM reservation r WHERE r.id = p_reservation AND r.user_id = p_user;
+        outcome := CASE
+            WHEN v_status = 'paid' THEN 'already-paid'
+            WHEN NOT p_admitted THEN 'not-admitted'
+            WHEN v_status IS NULL THEN 'not-found'
+            WHEN v_status = 'cancelled' THEN 'reservation-cancelled'
+            ELSE 'expired'
+        END;
+        IF v_status = 'paid' THEN
+            seats := usher_seat_ids(p_reservation);
+        END IF;
         RETURN;
     END IF;
-    -- A user without a wallet pays nothing for a free seat, but the entry needs an account.
-    IF v_wallet IS NULL THEN
-        INSERT INTO asset (user_id) VALUES (p_user) ON CONFLICT DO NOTHING;
+    UPDATE asset a SET balance = a.balance - usher_pay.price
+        WHERE a.user_id = p_user AND a.balance >= usher_pay.price
+        RETURNING a.balance INTO balance;
+    IF NOT FOUND THEN
+        -- Whoever has no wallet can pay what costs nothing; the entry needs one.
+        IF price = 0 THEN
+            INSERT INTO asset (user_id) VALUES (p_user);
+            balance := 0;
+        ELSE
+            -- Nobody has seen it paid: it is held again.
+            UPDATE reservation r SET status = 'held', completed_at = NULL WHERE r.id = p_reservation;
+            balance := coalesce((SELECT a.balance FROM asset a WHERE a.user_id = p_user), 0);
+            outcome := 'insufficient';
+            RETURN;
+        END IF;
     END IF;
-    UPDATE asset a SET balance = usher_pay.balance - usher_pay.price WHERE a.user_id = p_user
-        RETURNING a.balance INTO STRICT balance;
-    INSERT INTO payment (reservation_id, user_id, price, paid_at)
-        VALUES (p_reservation, p_user, usher_pay.price, v_now)
+    INSERT INTO ledger (user_id, amount, balance, reservation_id, created_at)
+        VALUES (p_user, usher_pay.price, usher_pay.balance, p_reservation, v_now)
         RETURNING id INTO payment_id;
-    INSERT INTO ledger (user_id, kind, debit, credit, amount, balance, payment_id, created_at)
-        VALUES (p_user, 'payment', p_user, -1, usher_pay.price, usher_pay.balance, usher_pay.payment_id, v_now);
     IF p_key IS NOT NULL THEN
-        INSERT INTO idempotency_key (user_id, key, request_hash, payment_id, created_at)
-            VALUES (p_user, p_key, p_hash, usher_pay.payment_id, v_now);
+        INSERT INTO idempotency_key (user_id, key, request_hash, effect, effect_id, created_at)
+            VALUES (p_user, p_key, p_hash, 'payment', payment_id, v_now);
     END IF;
-    seats := array_to_string(v_seats, ',');
     outcome := 'created';
     paid_us := usher_us(v_now);
+    seats := array_to_string(v_seats, ',');
 END
 $$;
 

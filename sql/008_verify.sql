@@ -49,26 +49,11 @@ UNION ALL
 SELECT format('reservation %s: %s payments', reservation_id, count(*))
 FROM payment GROUP BY reservation_id HAVING count(*) > 1;
 
-CREATE VIEW verify_payment_entry AS
-SELECT CASE
-           WHEN l.id IS NULL THEN format('payment %s: not in the ledger', p.id)
-           WHEN p.id IS NULL THEN format('ledger entry %s: payment %s does not exist', l.id, coalesce(l.payment_id, 0))
-           ELSE format('payment %s: %s by user %s, but ledger entry %s is %s of user %s', p.id, p.price, p.user_id, l.id,
-                       l.amount, l.user_id)
-       END AS breach
-FROM payment p
-FULL JOIN (SELECT id, user_id, amount, payment_id FROM ledger WHERE kind = 'payment' OR payment_id IS NOT NULL) l
-    ON l.payment_id = p.id
-WHERE p.id IS NULL OR l.id IS NULL OR l.user_id <> p.user_id OR l.amount <> p.price
-UNION ALL
-SELECT format('payment %s: %s ledger entries', payment_id, count(*))
-FROM ledger WHERE payment_id IS NOT NULL GROUP BY payment_id HAVING count(*) > 1;
-
 CREATE VIEW verify_balance AS
 SELECT format('user %s: balance %s, ledger entries %s', coalesce(a.user_id, l.user_id),
               coalesce(a.balance::text, 'missing'), coalesce(l.amount, 0)) AS breach
 FROM asset a
-FULL JOIN (SELECT user_id, sum(CASE kind WHEN 'charge' THEN amount ELSE -amount END) AS amount FROM ledger GROUP BY user_id) l
+FULL JOIN (SELECT user_id, sum(CASE WHEN reservation_id IS NULL THEN amount ELSE -amount END) AS amount FROM ledger GROUP BY user_id) l
     ON l.user_id = a.user_id
 WHERE a.user_id IS NULL OR a.balance IS DISTINCT FROM coalesce(l.amount, 0);
 
@@ -82,36 +67,29 @@ GROUP BY user_id;
 CREATE VIEW verify_running_balance AS
 SELECT format('ledger entry %s: balance %s, but user %s''s entries make %s', id, balance, user_id, running) AS breach
 FROM (SELECT id, user_id, balance,
-             sum(CASE kind WHEN 'charge' THEN amount ELSE -amount END) OVER (PARTITION BY user_id ORDER BY id
+             sum(CASE WHEN reservation_id IS NULL THEN amount ELSE -amount END) OVER (PARTITION BY user_id ORDER BY id
                  ROWS UNBOUNDED PRECEDING) AS running
       FROM ledger) l
 WHERE balance IS DISTINCT FROM running;
 
--- Every entry takes from the account that its kind says what it gives to the other, so that the whole sums to zero.
+-- What came in, what was earned and what is in the wallets.
 CREATE VIEW verify_ledger_zero AS
-SELECT format('ledger entry %s: %s of %s from account %s to %s, user %s', id, kind, amount, debit, credit, user_id) AS breach
-FROM ledger
-WHERE (debit, credit) IS DISTINCT FROM (CASE kind WHEN 'charge' THEN 0 ELSE user_id END,
-                                        CASE kind WHEN 'charge' THEN user_id ELSE -1 END)
-   OR amount IS NULL OR amount < 0
+SELECT format('charged %s, earned %s, in the wallets %s', charged, earned, wallets) AS breach
+FROM (SELECT coalesce(sum(amount) FILTER (WHERE reservation_id IS NULL), 0) AS charged,
+             coalesce(sum(amount) FILTER (WHERE reservation_id IS NOT NULL), 0) AS earned FROM ledger) l,
+     (SELECT coalesce(sum(balance), 0) AS wallets FROM asset) a
+WHERE charged <> earned + wallets
 UNION ALL
-SELECT format('all entries: %s', sum(amount)) FROM ledger_entry HAVING sum(amount) <> 0;
+SELECT format('ledger entry %s: amount %s', id, coalesce(amount::text, 'none')) FROM ledger WHERE (amount < 0) IS NOT FALSE;
 
 CREATE VIEW verify_idempotency AS
-SELECT format('user %s, key "%s" of %s: reservation %s, payment %s, charge %s', k.user_id,
-              regexp_replace(left(k.key, 40), '[^[:print:]]', '?', 'g'), k.created_at,
-              coalesce(k.reservation_id::text, 'none'), coalesce(k.payment_id::text, 'none'),
-              coalesce(k.charge_id::text, 'none')) AS breach
-FROM (SELECT * FROM idempotency_key WHERE num_nonnulls(reservation_id, payment_id, charge_id) <> 1
-      UNION ALL
-      SELECT * FROM idempotency_key i WHERE reservation_id IS NOT NULL AND NOT EXISTS (
-          SELECT FROM reservation r WHERE r.id = i.reservation_id AND r.user_id = i.user_id)
-      UNION ALL
-      SELECT * FROM idempotency_key i WHERE payment_id IS NOT NULL AND NOT EXISTS (
-          SELECT FROM payment p WHERE p.id = i.payment_id AND p.user_id = i.user_id)
-      UNION ALL
-      SELECT * FROM idempotency_key i WHERE charge_id IS NOT NULL AND NOT EXISTS (
-          SELECT FROM ledger l WHERE l.id = i.charge_id AND l.user_id = i.user_id AND l.kind = 'charge')) k;
+SELECT format('user %s, key "%s" of %s: %s %s', k.user_id, regexp_replace(left(k.key, 40), '[^[:print:]]', '?', 'g'), k.created_at,
+              k.effect, k.effect_id) AS breach
+FROM idempotency_key k
+LEFT JOIN reservation r ON k.effect = 'reservation' AND r.id = k.effect_id AND r.user_id = k.user_id
+LEFT JOIN ledger l ON k.effect <> 'reservation' AND l.id = k.effect_id AND l.user_id = k.user_id
+    AND (k.effect = 'charge') = (l.reservation_id IS NULL)
+WHERE num_nonnulls(r.id, l.id) <> 1;
 
 CREATE VIEW verify_history_state AS
 SELECT format('ticket %s: user %s, %s, activated %s, deleted %s', id, user_id, status, coalesce(activated_at::text, 'never'),

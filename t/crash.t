@@ -117,7 +117,7 @@ sub has ($user) {
         $usher,
         "SELECT format('balance %s, charges %s, payments %s, held %s, paid %s, cancelled %s, expired %s',
             (SELECT balance FROM asset WHERE user_id = $user),
-            (SELECT count(*) FROM ledger WHERE user_id = $user AND kind = 'charge'),
+            (SELECT count(*) FROM ledger WHERE user_id = $user AND reservation_id IS NULL),
             (SELECT count(*) FROM payment WHERE user_id = $user),
             count(*) FILTER (WHERE status = 'held'), count(*) FILTER (WHERE status = 'paid'),
             count(*) FILTER (WHERE status = 'cancelled'), count(*) FILTER (WHERE status = 'expired'))
@@ -462,8 +462,8 @@ $matrix->operation(
             $usher,
             "UPDATE reservation SET reserved_at = reserved_at - interval '2 hours', expires_at = expires_at - interval '2 hours'
                 WHERE id = $c->{reservation};
-             INSERT INTO idempotency_key (user_id, key, request_hash, reservation_id, created_at)
-                VALUES ($c->{user}, 'old', '\\x00', $c->{reservation}, usher_clock() - interval '1 day')"
+             INSERT INTO idempotency_key (user_id, key, request_hash, effect, effect_id, created_at)
+                VALUES ($c->{user}, 'old', '\\x00', 'reservation', $c->{reservation}, usher_clock() - interval '1 day')"
         );
         $c->{left} = waiting_person();
         insist([ DELETE => '/v1/queue/tokens/me', token => $c->{left}{token} ]);

@@ -27,7 +27,6 @@ struct redis;
     ROW(RESERVATION_STATE,    PG,     "reservation-state",    "a reservation is completed when it is paid, and before its deadline") \
     ROW(RESERVATION_TOTAL,    PG,     "reservation-total",    "a reservation's total is the sum of its tickets")                     \
     ROW(PAYMENT,              PG,     "payment",              "a paid reservation has one payment, of its price by its owner")       \
-    ROW(PAYMENT_ENTRY,        PG,     "payment-entry",        "a payment has one ledger entry, of its price by its payer")           \
     ROW(BALANCE,              PG,     "balance",              "a balance is the sum of the user's ledger entries")                   \
     ROW(BALANCE_NOT_NEGATIVE, PG,     "balance-not-negative", "no balance is or was negative")                                       \
     ROW(RUNNING_BALANCE,      PG,     "running-balance",      "each ledger entry's balance is the sum up to it")                     \

@@ -6,6 +6,7 @@
 #include "base/encode.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "store/pg_record.h"
 
 #include <inttypes.h>
 #include <libpq-fe.h>
@@ -305,6 +306,18 @@ static void pause_with_jitter(void)
     nanosleep(&pause, NULL);
 }
 
+/* result NULL: it could not be read, but what was asked for is done. */
+static enum pg_end hand_rows(struct arena *arena, PGresult *result, struct pg_rows **rows)
+{
+    if (!result) {
+        log_error("postgresql gave an answer that cannot be read");
+        return PG_UNKNOWN;
+    }
+    arena_defer(arena, clear_result, result);
+    *rows = (struct pg_rows *)result;
+    return PG_OK;
+}
+
 enum pg_end pg_run(struct pg *pg, struct arena *arena, enum statement statement, const struct pg_params *params,
                    bool twice, struct pg_rows **rows)
 {
@@ -321,11 +334,8 @@ enum pg_end pg_run(struct pg *pg, struct arena *arena, enum statement statement,
         }
         int64_t started = clock_monotonic();
         enum pg_end end = run_once(pg, statement, params, &result, &lost, &again);
-        if (end == PG_OK) {
-            arena_defer(arena, clear_result, result);
-            *rows = (struct pg_rows *)result;
-            return PG_OK;
-        }
+        if (end == PG_OK)
+            return hand_rows(arena, pg_record_open(result), rows);
         PQclear(result);
         bool timed_out = lost && clock_monotonic() - started > pg->statement_timeout_ms * 1000;
         if (lost)

@@ -64,7 +64,7 @@
         " WHERE reservation_opens_at <= c.now AND c.now < reservation_closes_at + interval '1 day' ORDER BY id")         \
                                                                                                                          \
     /* user, schedule, seats, hold ms, limit, key, hash */                                                               \
-    ROW(HOLD, false, "SELECT * FROM usher_hold($1, $2, $3, $4, $5, $6, $7)")                                             \
+    ROW(HOLD, false, "SELECT usher_hold($1, $2, $3, $4, $5, $6, $7)")                                             \
     /* user, reservation */                                                                                              \
     ROW(CANCEL, true, "SELECT * FROM usher_cancel($1, $2)")                                                              \
     ROW(RESERVATION, true, RESERVATION_COLUMNS "WHERE user_id = $1 AND id = $2")                                         \
@@ -73,18 +73,19 @@
     ROW(EXPIRE, true, "SELECT * FROM usher_expire($1)")                                                                  \
                                                                                                                          \
     /* user, amount, max, key, hash */                                                                                   \
-    ROW(CHARGE, true, "SELECT * FROM usher_charge($1, $2, $3, $4, $5)")                                                  \
+    ROW(CHARGE, true, "SELECT usher_charge($1, $2, $3, $4, $5)")                                                  \
     /* user, reservation, admitted, key, hash */                                                                         \
-    ROW(PAY, true, "SELECT * FROM usher_pay($1, $2, $3, $4, $5)")                                                        \
+    ROW(PAY, true, "SELECT usher_pay($1, $2, $3, $4, $5)")                                                        \
     ROW(PAYMENT, true,                                                                                                   \
-        "SELECT p.id, p.reservation_id, p.price, l.balance, usher_us(p.paid_at)"                                         \
-        " FROM payment p JOIN ledger l ON l.payment_id = p.id WHERE p.user_id = $1 AND p.id = $2")                       \
+        "SELECT id, reservation_id, amount, balance, usher_us(created_at)"                                               \
+        " FROM ledger WHERE user_id = $1 AND id = $2 AND reservation_id IS NOT NULL")                                    \
     ROW(BALANCE, true, "SELECT balance FROM asset WHERE user_id = $1")                                                   \
     /* user, below id, limit -> id, kind, signed amount, balance, reference, created */                                  \
     ROW(ENTRIES, true,                                                                                                   \
         "SELECT id, kind, CASE kind WHEN 'payment' THEN -amount ELSE amount END, balance,"                               \
-        " CASE kind WHEN 'payment' THEN 'payments/' || payment_id ELSE 'charges/' || id END, usher_us(created_at)"       \
-        " FROM ledger WHERE user_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3")                                         \
+        " kind || 's/' || id, usher_us(created_at)"                                                                      \
+        " FROM (SELECT *, CASE WHEN reservation_id IS NULL THEN 'charge' ELSE 'payment' END AS kind"                     \
+        "  FROM ledger WHERE user_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3) AS entry ORDER BY id DESC")             \
     ROW(FORGET_KEYS, true, "SELECT usher_forget_keys($1, $2)")                                                           \
                                                                                                                          \
     /* tickets, users, events, times in ms */                                                                            \

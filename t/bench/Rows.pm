@@ -79,7 +79,7 @@ sub books ($count, $balance, $held) {
     halls($count);
     my $sql = "BEGIN;
         ALTER TABLE ledger DISABLE TRIGGER append_only;
-        TRUNCATE reservation, reservation_ticket, payment, ledger, idempotency_key, asset, users RESTART IDENTITY;
+        TRUNCATE reservation, reservation_ticket, ledger, idempotency_key, asset, users RESTART IDENTITY;
         ALTER TABLE ledger ENABLE TRIGGER append_only;
         INSERT INTO users SELECT u FROM generate_series(1, $count) AS u;
         INSERT INTO asset (user_id, balance) SELECT u, $balance FROM generate_series(1, $count) AS u;

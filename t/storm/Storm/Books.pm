@@ -62,8 +62,8 @@ sub _read ($self, $path) {
 sub _rows ($self, $sql) { map { [ split /\|/, $_, -1 ] } $self->{box}->psql($sql) }
 
 sub _load ($self) {
-    for ($self->_rows(q{SELECT l.id, l.user_id, amount, key FROM ledger l LEFT JOIN idempotency_key k ON k.charge_id = l.id
-        WHERE kind = 'charge'})) {
+    for ($self->_rows(q{SELECT l.id, l.user_id, amount, key FROM ledger l LEFT JOIN idempotency_key k ON k.effect = 'charge' AND k.effect_id = l.id
+        WHERE l.reservation_id IS NULL})) {
         my ($id, $user, $amount, $key) = @$_;
         $self->{charge}{$id} = { user => $user, amount => $amount, key => $key };
     }
@@ -71,7 +71,7 @@ sub _load ($self) {
         FROM reservation r
         JOIN (SELECT reservation_id, string_agg(seat_id::text, ',' ORDER BY seat_id) AS seats FROM reservation_ticket GROUP BY 1) t
             ON t.reservation_id = r.id
-        LEFT JOIN idempotency_key k ON k.reservation_id = r.id})) {
+        LEFT JOIN idempotency_key k ON k.effect = 'reservation' AND k.effect_id = r.id})) {
         my ($id, $user, $schedule, $status, $seats, $key, $from, $until) = @$_;
         $self->{reservation}{$id} = {
             id => $id, user => $user, schedule => $schedule, status => $status, seats => $seats, key => $key, from => $from,
@@ -80,7 +80,7 @@ sub _load ($self) {
         $self->{by_key}{"$user $key"} = $self->{reservation}{$id} if length $key;
     }
     for ($self->_rows(q{SELECT p.id, p.user_id, p.reservation_id, key FROM payment p
-        LEFT JOIN idempotency_key k ON k.payment_id = p.id})) {
+        LEFT JOIN idempotency_key k ON k.effect = 'payment' AND k.effect_id = p.id})) {
         my ($id, $user, $reservation, $key) = @$_;
         my $payment = { id => $id, user => $user, reservation => $reservation, key => $key };
         $self->_differ("reservation $reservation has payments $self->{payment_of}{$reservation}{id} and $id")
