@@ -417,8 +417,43 @@ sub program ($program, @args) {
     };
 }
 
+# At most BATCH in any PERIOD, whatever was cut off; people wait for more than that.
+use constant { BATCH => 2, PERIOD => 400 };
+my @line;
+
+# What is wrong with how the line was admitted so far: in its order, no more than may, and the history knows.
+sub admissions {
+    my (@at, @wrong);
+    for my $one (@line) {
+        my (undef, undef, $at) = split / /, ask($usher, 'HGET', 'q:{main}:tokens', $one->{user});
+        my $is = defined $at ? 'active' : 'waiting';
+        push @at, $at;
+        push @wrong, differs("user $one->{user} in the line", token($one->{user}), $is);
+        push @wrong, differs("history of user $one->{user}", history($one->{user}), $is);
+    }
+    my $admitted = grep {defined} @at;
+    push @wrong, 'they were not admitted in their order' if grep { !defined } @at[ 0 .. $admitted - 1 ];
+    for my $i (BATCH .. $admitted - 1) {
+        my $took = $at[$i] - $at[ $i - BATCH ];
+        push @wrong, BATCH + 1 . " people were admitted in $took ms" if $took < PERIOD;
+    }
+    my ($serving) = ask($usher, 'HGET', 'q:{main}:admission', 'serving');
+    return (@wrong, $admitted ? differs('serving', $serving, $line[ $admitted - 1 ]{ticket}) : 'nobody was admitted');
+}
+
 $matrix->operation(
-    name  => 'promote',
+    name   => 'promote',
+    before => sub { people($usher, 1) },    # who has waited so far is let in
+    setup  => sub {
+        push @line, waiting_person() while ask($usher, 'ZCARD', 'q:{main}:waiting') <= 2 * BATCH;
+        return { options => [ '-o', 'promote_batch=' . BATCH, '-o', 'promote_period=' . PERIOD . 'ms' ] };
+    },
+    act    => program('usher-scheduler', 'promote'),
+    now    => sub ($c, $r) { admissions() },
+);
+
+$matrix->operation(
+    name  => 'promote, as far as there is room',
     # There is room for three of five: who let in twice would let in more.
     setup => sub {
         while (ask($usher, 'ZCARD', 'q:{main}:waiting')) {    # nobody else waits
@@ -572,6 +607,38 @@ sub restart_server (%environment) {
 }
 
 $matrix->settle('the pulse');
+
+# ---- what there is to pass, read from the code
+
+is_deeply(
+    [ map { ($_->{head} ? 'head ' : '') . ($_->{posted} ? 'posted ' : '') . join '|', @{ $_->{names} } } Usher::Crash::calls_in(<<'END') ],
+static void ask(struct redis_call *call, struct arena *arena)
+{
+    redis_command(call, arena, "MGET", true);
+}
+
+static void tell(struct redis_call *call, struct arena *arena)
+{
+    redis_command(call, arena, "TIME", true);
+}
+
+static enum error work(struct sale *sale, struct arena *arena, struct run *r)
+{
+    struct redis_call calls[3], call, note;
+    redis_command(&calls[0], r->arena, which ? "HSCAN" : "ZSCAN", true);
+    redis_command(&calls[1], arena, names[i], true); /* redis_command(&call, arena, "COMMENT", true); */
+    tell(&calls[2], arena);
+    redis_script(&call, arena, SCRIPT_LINE);
+    if (redis_run(sale->redis, arena, calls, 3, values) != OK || redis_run_one(sale->redis, arena, &call, &value) != OK)
+        return E_UNAVAILABLE;
+    ask(&note, arena);
+    redis_script(&note, arena, SCRIPT_PULSE);
+    redis_post(sale->redis, &note);
+}
+END
+    [ 'head MGET', 'TIME', 'head HSCAN|ZSCAN', '', 'head SCRIPT_LINE', 'head posted SCRIPT_PULSE' ],
+    'the code is read: what is first in a pipeline names a point, and what is posted is told from what is answered'
+);
 
 my @missing = grep { !$matrix->killed->{$_} } $matrix->all_points;
 is_deeply(\@missing, [], 'something was cut off at every point there is: a new script or statement needs its case here');
