@@ -5,6 +5,7 @@
 #   $matrix->operation(name => 'charge', setup => sub {...}, act => sub ($c) {...}, good => [201], now => sub ($c, $r) {...});
 #   $matrix->settle('money');                     the scheduler comes by, and usherctl verify looks
 #   $matrix->all_points, $matrix->killed          what there is, and where something was cut off
+#   $matrix->points({...}), $matrix->name($point) the points of an operation; the trap (see Usher::Pause)
 #
 # An operation:
 #   name       what is cut off
@@ -47,7 +48,7 @@ sub _act ($self, $o, $c) {
 sub _status_of ($answer) { !$answer ? 503 : ref $answer eq 'HASH' ? $answer->{status} : $answer->status }
 
 # The points that the operation passes, in their order.
-sub _points ($self, $o) {
+sub points ($self, $o) {
     my $c = $o->{setup}->();
     Usher::Process::spew($self->{trace}, '');
     my $answer;
@@ -61,13 +62,21 @@ sub _points ($self, $o) {
     return @points;
 }
 
-# One case: cut off at the point, repeated; a list of what is wrong.
-sub _cut_off ($self, $o, $c, $point) {
+# Names the point for the next one that passes it, or takes the name back: true when nobody has passed it.
+sub name ($self, $point = undef) {
     my $crash = $self->{crash};
+    return unlink $crash if !defined $point;
     Usher::Process::spew("$crash.new", "$point\n");
     rename "$crash.new", $crash or die "$crash: $!\n";
+}
+
+sub is_named ($self) { -e $self->{crash} }
+
+# One case: cut off at the point, repeated; a list of what is wrong.
+sub _cut_off ($self, $o, $c, $point) {
+    $self->name($point);
     my $answer = $self->_act($o, $c);
-    if (unlink $crash) {
+    if ($self->name) {
         return "the point was not passed (the answer was " . _status_of($answer) . ')';
     }
     $self->{killed}{$point} //= $o->{name};
@@ -85,7 +94,7 @@ sub _cut_off ($self, $o, $c, $point) {
 sub operation ($self, %o) {
     my $o = { good => [200], now => sub { () }, later => sub { () }, %o };
     $o->{before}->() if $o->{before};
-    my @points = $self->_points($o);
+    my @points = $self->points($o);
     ok(scalar @points, "$o->{name}: passes " . @points . ' points');
     for my $point (@points) {
         my $c = $o->{setup}->();
