@@ -16,6 +16,14 @@ static const char *value_of(struct arena *arena, const struct seat_truth *truth)
     return truth->taken ? arena_printf(arena, "%" PRId64 " %" PRId64, truth->deadline, truth->holder) : "";
 }
 
+/* As release.lua wants it. */
+static const char *may_change(struct arena *arena, const struct seat_truth *truth)
+{
+    if (truth->instead_of)
+        return truth->instead_of;
+    return truth->last ? arena_printf(arena, "%" PRId64, truth->last) : "";
+}
+
 enum error doorman_correct(struct sale *sale, struct arena *arena, int64_t schedule, int64_t user,
                            const struct seat_truth *truths, size_t count)
 {
@@ -35,7 +43,7 @@ enum error doorman_answer(struct sale *sale, struct arena *arena, int64_t schedu
     redis_int(&call, life.to);
     for (size_t i = 0; i < count; i++) {
         redis_int(&call, truths[i].seat);
-        redis_text(&call, truths[i].instead_of ? truths[i].instead_of : "");
+        redis_text(&call, may_change(arena, &truths[i]));
         redis_text(&call, value_of(arena, &truths[i]));
     }
     return redis_run_one(sale->redis, arena, &call, &reply);
