@@ -128,7 +128,7 @@ read_twice('concerts by cursor', sub { +{ %{ reader() }, limit => ++$limit } },
 read_twice('a concert', reading('/v1/concerts/1'));
 read_twice('its schedules', reading('/v1/concerts/2/schedules'));
 read_twice(
-    'seats, the doorman cold', \&visitor,
+    'seats, the doorman cold', sub { my $c = visitor(); cold($c); $c },
     sub ($c) { gated($c, "/v1/schedules/$c->{schedule}/seats") },
     sub ($c, $r) { differs('free seats', scalar @{ $r->json->{items} }, 4) }
 );
@@ -161,7 +161,7 @@ $matrix->operation(
 );
 $matrix->operation(
     name  => 'hold, the doorman cold',
-    setup => sub { my $c = visitor(); $c->{key} = key(); $c },
+    setup => sub { my $c = visitor(); cold($c); $c->{key} = key(); $c },
     act   => sub ($c) { hold_request($c, key => $c->{key}) },
     good  => [201],
     now   => sub ($c, $r) { is_held($c) },

@@ -93,6 +93,8 @@ sub truth ($c) {
     );
 }
 
+sub is_loaded ($c) { ask($usher, 'HEXISTS', "s:{main}:$c->{schedule}:seats", 'v') }
+
 sub doorman_agrees ($c) { differs('the doorman', seats($c), truth($c)) }
 
 sub seats_are ($c, $what) { (differs('the seats', truth($c), $what), differs('the doorman', seats($c), $what)) }
@@ -151,7 +153,7 @@ sub settle ($what) {
 for my $warm (1, 0) {
     operation(
         name  => $warm ? 'hold' : 'hold, the doorman cold',
-        setup => sub { my $c = visitor(); warm($c) if $warm; $c->{key} = key(); $c },
+        setup => sub { my $c = visitor(); $warm ? warm($c) : cold($c); $c->{key} = key(); $c },
         act   => sub ($c) { hold_request($c, key => $c->{key}) },
     );
     my $is_held = sub ($c, $r) {
@@ -190,7 +192,12 @@ for my $warm (1, 0) {
             pay(map { $_->{other} } @cases);
             flush();
         },
-        then => sub ($c, $r) { (answered('its answer', $r, 201), differs('has', has($c->{user}), having(held => 1))) },
+        then => sub ($c, $r) {
+            (
+                answered('its answer', $r, 201), differs('has', has($c->{user}), having(held => 1)),
+                is_loaded($c) ? is_paid($c->{other}) : ()
+            );
+        },
         later => sub ($c) { ($stays_held->($c), is_paid($c->{other})) },
     ) if !$warm;
     meanwhile(
@@ -425,33 +432,36 @@ settle('promoting');
 
 # ---- restoring the line
 
+make_people(1);
+my ($waits, $leaver, $buyer, $comer) = (waiting_person(), waiting_person(), visitor());
+$usher->scheduler('expire');    # the history knows them
 operation(
     name    => 'a poll that restores the line',
-    setup   => sub { state $c = do { my $c = waiting_person(); $usher->scheduler('expire'); $c }; ask($usher, 'FLUSHALL'); +{ %$c } },
+    setup   => sub { ask($usher, 'FLUSHALL'); +{%$waits} },
     act     => sub ($c) { [ GET => '/v1/queue/tokens/me', token => $c->{token} ] },
     stopped => \&lose_lock,
     only    => qr/^(?:before|after):/,
 );
-my ($buyer, $leaver, $comer);
 $pauses->meanwhile(
     'another one has restored it and it lives on',
     sub (@cases) {
-        make_people(2);
-        ($buyer, $leaver) = (holder(), waiting_person());
-        $usher->scheduler('expire');
         insist([ DELETE => '/v1/queue/tokens/me', token => $leaver->{token} ]);
+        warm($buyer);
+        $buyer->{reservation} = insist(hold_request($buyer))->json->{id};
         pay($buyer);
         $comer = waiting_person();
+        $usher->ctl('pause');
     },
     then => sub ($c, $r) {
         (
-            answered('its answer', $r, 200), differs('its ticket', $r->json->{ticket} // 0, $c->{ticket}), is_paid($buyer),
+            answered('its answer', $r, 200), differs('the line is paused', ask($usher, 'HGET', 'q:{main}:admission', 'paused'), 1), differs('its ticket', $r->json->{ticket} // 0, $c->{ticket}), is_paid($buyer),
             differs('who has left', token($leaver->{user}), 'none'), differs('who has paid', token($buyer->{user}), 'none'),
             differs('who has come', token($comer->{user}), 'waiting')
         );
     },
     later => sub ($c) { is_paid($buyer) },
 );
+$usher->ctl('resume');
 settle('restoring');
 
 # A hall in which the scheduler finds something to do everywhere: a hold that is over, a claim of nobody, a hold that the doorman

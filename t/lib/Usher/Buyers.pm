@@ -9,7 +9,7 @@ use parent 'Exporter';
 use Usher::Process;
 use Usher::Race;
 
-our @EXPORT = qw(make_people person hall halls close_halls key hold_request pay_request cancel_request gated insist warm visitor holder waiting_person
+our @EXPORT = qw(make_people person hall halls close_halls key hold_request pay_request cancel_request gated insist warm cold visitor holder waiting_person
     has having seats token history differs seats_are_free admissions);
 
 my ($usher, %o, @people, @halls);
@@ -95,6 +95,9 @@ sub insist ($request) {
 
 # The doorman of a hall knows it.
 sub warm ($c) { insist(gated($c, "/v1/schedules/$c->{schedule}/seats")) }
+
+# He does not: the scheduler has warmed those that were there when it came by.
+sub cold ($c) { ask($usher, 'DEL', "s:{main}:$c->{schedule}:seats") }
 
 # A person before a hall of their own, who wants two of its seats.
 sub visitor {
