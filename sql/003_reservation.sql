@@ -150,10 +150,10 @@ $$;
 
 -- Gives held seats back. outcome: cancelled (now), over (it was cancelled or expired before), already-paid, not-found.
 -- schedule_id and seats ("7,8") name what became free with `cancelled`, or with an earlier one whose answer may have been cut
--- off; taken says which of them are taken now, as in usher_hold().
+-- off; taken says which of them are taken now, as in usher_hold(). expires_us is until when they were held.
 CREATE FUNCTION usher_cancel(
     p_user bigint, p_reservation bigint,
-    OUT outcome text, OUT schedule_id bigint, OUT seats text, OUT taken text)
+    OUT outcome text, OUT schedule_id bigint, OUT seats text, OUT taken text, OUT expires_us bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 AS $$
 DECLARE
@@ -162,9 +162,9 @@ DECLARE
 BEGIN
     UPDATE reservation r SET status = CASE WHEN r.expires_at > v_now THEN 'cancelled' ELSE 'expired' END::reservation_status
         WHERE r.id = p_reservation AND r.user_id = p_user AND r.status = 'held'
-        RETURNING r.status, r.schedule_id INTO v_status, usher_cancel.schedule_id;
+        RETURNING r.status, r.schedule_id, usher_us(r.expires_at) INTO v_status, usher_cancel.schedule_id, expires_us;
     IF NOT FOUND THEN
-        SELECT r.status, r.schedule_id INTO v_status, usher_cancel.schedule_id
+        SELECT r.status, r.schedule_id, usher_us(r.expires_at) INTO v_status, usher_cancel.schedule_id, expires_us
             FROM reservation r WHERE r.id = p_reservation AND r.user_id = p_user;
         outcome := CASE WHEN v_status IS NULL THEN 'not-found' WHEN v_status = 'paid' THEN 'already-paid' ELSE 'over' END;
         IF v_status = 'cancelled' THEN

@@ -9,13 +9,14 @@ use v5.36;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::More;
+use Usher::Buyers;
 use Usher::Crash;
 use Usher::FastCgi;
 use Usher::Process;
 use Usher::Race;
 use Usher::Stack;
 
-my ($usher, $matrix, $concert);
+my ($usher, $matrix);
 
 # Long lives, so that the clock can be moved between the cases; the claim that was cut off is asked about after 15 s.
 use constant { HOLD => 3600, PRICE => 700, MONEY => 5000, PEOPLE => 220 };
@@ -31,139 +32,12 @@ sub start_stack {
     );
     $matrix = Usher::Crash->new($usher);
     $usher->start_server;
-    ($concert) = $usher->concerts(60);
-}
-
-# ---- people and halls, made ahead in bulk
-
-my (@people, @halls);
-
-# An admitted user with MONEY: {user, token}.
-sub person { shift @people // die "more people are needed: raise PEOPLE\n" }
-
-sub make_people {
-    @people = people($usher, PEOPLE);
-    query($usher, "DO \$\$ BEGIN PERFORM usher_charge(u, ${\MONEY}, 1000000, 'first', '\\x00') FROM generate_series("
-            . "$people[0]{user}, $people[-1]{user}) u; END \$\$");
-}
-
-# A schedule of its own with four seats: {schedule, seats => [...]}. The doorman does not know it yet.
-sub hall {
-    if (!@halls) {
-        my @rows = query(
-            $usher,
-            "WITH s AS (INSERT INTO concert_schedule (concert_id, place, concert_at, reservation_opens_at, reservation_closes_at)
-                 SELECT $concert, 'Hall', usher_clock() + interval '90 days', usher_clock() - interval '1 hour',
-                        usher_clock() + interval '60 days' FROM generate_series(1, 60) RETURNING id),
-             e AS (INSERT INTO concert_seat (schedule_id, location, price)
-                 SELECT s.id, 'A' || i, ${\PRICE} FROM s, generate_series(1, 4) i RETURNING id, schedule_id)
-             SELECT schedule_id, string_agg(id::text, ' ' ORDER BY id) FROM e GROUP BY 1"
-        );
-        @halls = map { my ($schedule, $seats) = split /\|/; { schedule => 0 + $schedule, seats => [ split / /, $seats ] } } @rows;
-    }
-    return shift @halls;
-}
-
-my $keys = 0;
-sub key { 'crash-' . ++$keys }
-
-# ---- requests
-
-sub hold_request ($c, %o) {
-    return [
-        POST => '/v1/reservations', user => $c->{user}, token => $c->{token}, %o,
-        body => { schedule_id => $c->{schedule}, seat_ids => [ map { 0 + $_ } @{ $c->{wanted} } ] }
-    ];
-}
-sub pay_request ($c, %o) {
-    return [
-        POST => '/v1/payments', user => $c->{user}, token => $c->{token}, %o, body => { reservation_id => 0 + $c->{reservation} }
-    ];
-}
-sub gated ($c, $path) { [ GET => $path, user => $c->{user}, token => $c->{token} ] }
-
-# Sends until it is answered with something else than 503: what a client does.
-sub insist ($request) {
-    my $response;
-    Usher::Process::until_true(sub { $response = $usher->request(@$request); $response->status != 503 }, 15);
-    return $response;
-}
-
-# The doorman of a hall who knows it.
-sub warm ($c) { insist(gated($c, "/v1/schedules/$c->{schedule}/seats")) }
-
-# A person before a hall of their own, who wants two of its seats.
-sub visitor {
-    my $c = { %{ person() }, %{ hall() } };
-    $c->{wanted} = [ @{ $c->{seats} }[ 0, 1 ] ];
-    return $c;
-}
-
-# The same with the seats held.
-sub holder {
-    my $c = visitor();
-    warm($c);
-    my $r = insist(hold_request($c, key => key()));
-    die "hold: $r->{status} $r->{body}\n" if $r->status != 201;
-    $c->{reservation} = $r->json->{id};
-    return $c;
-}
-
-# ---- what is there
-
-# Everything that a user has, in one line: "balance 5000, 1 charge, 0 payments, held 0, paid 0, ...".
-sub has ($user) {
-    return query(
-        $usher,
-        "SELECT format('balance %s, charges %s, payments %s, held %s, paid %s, cancelled %s, expired %s',
-            (SELECT balance FROM asset WHERE user_id = $user),
-            (SELECT count(*) FROM ledger WHERE user_id = $user AND reservation_id IS NULL),
-            (SELECT count(*) FROM payment WHERE user_id = $user),
-            count(*) FILTER (WHERE status = 'held'), count(*) FILTER (WHERE status = 'paid'),
-            count(*) FILTER (WHERE status = 'cancelled'), count(*) FILTER (WHERE status = 'expired'))
-         FROM reservation WHERE user_id = $user"
-    );
-}
-
-# The same, as expected, said in what differs from a person who has only come.
-sub having (%o) {
-    %o = (balance => MONEY, charges => 1, payments => 0, held => 0, paid => 0, cancelled => 0, expired => 0, %o);
-    return join ', ', map {"$_ $o{$_}"} qw(balance charges payments held paid cancelled expired);
-}
-
-# What the doorman says of the wanted seats: "free", "held 7", "sold 7".
-sub seats ($c) {
-    my $now = $usher->now * 1000;
-    my %is  = map {
-        my $value = ask($usher, 'HGET', "s:{main}:$c->{schedule}:seats", $_);
-        my ($deadline, $user) = split / /, $value || '1 0';
-        (($deadline == 0 ? "sold $user" : $deadline > $now ? "held $user" : 'free') => 1);
-    } @{ $c->{wanted} };
-    return join ' and ', sort keys %is;
-}
-
-# The user's token in the line: "none", "waiting", "active".
-sub token ($user) {
-    my $record = ask($usher, 'HGET', 'q:{main}:tokens', $user) or return 'none';
-    my ($waits, $active) = map { ask($usher, 'ZSCORE', "q:{main}:$_", $user) ? 1 : 0 } qw(waiting active);
-    return $waits && $active ? 'both' : $waits ? 'waiting' : $active ? 'active' : 'neither';
-}
-
-# The history of the user's tickets: "1001 used".
-sub history ($user) { join ', ', query($usher, "SELECT status FROM waiting_token WHERE user_id = $user ORDER BY id") }
-
-# "", or what is not as it should be.
-sub differs ($what, $is, $should) { $is eq $should ? () : "$what: $is, not $should" }
-
-# Somebody else gets the seats: they are free in every respect.
-sub seats_are_free ($c) {
-    my $other = { %$c, %{ person() } };
-    my $r     = insist(hold_request($other));
-    return differs('somebody else asks for the seats', $r->status, 201);
+    my ($concert) = $usher->concerts(60);
+    Usher::Buyers::open($usher, concert => $concert, price => PRICE, money => MONEY);
+    make_people(PEOPLE);
 }
 
 start_stack();
-make_people();
 
 # ---- the operations, as Usher::Crash wants them
 
@@ -171,11 +45,9 @@ sub read_twice ($name, $setup, $request, $right = sub { () }) {
     $matrix->operation(name => $name, setup => $setup, act => $request, now => sub ($c, $r) { $right->($c, $r) });
 }
 
-my $newcomer = 900_000;
-
 $matrix->operation(
     name  => 'join',
-    setup => sub { +{ user => ++$newcomer } },
+    setup => sub { state $user = 800_000; +{ user => ++$user } },
     act   => sub ($c) { [ POST => '/v1/queue/tokens', user => $c->{user} ] },
     good  => [ 200, 201 ],
     now   => sub ($c, $r) {
@@ -188,12 +60,6 @@ $matrix->operation(
     },
     later => sub ($c) { differs('history', history($c->{user}), 'waiting') },
 );
-
-sub waiting_person {
-    my $user = ++$newcomer;
-    my $place = insist([ POST => '/v1/queue/tokens', user => $user ])->json;
-    return { user => $user, token => $place->{token}, ticket => $place->{ticket} };
-}
 
 read_twice(
     'poll', \&waiting_person,
@@ -262,7 +128,7 @@ read_twice('concerts by cursor', sub { +{ %{ reader() }, limit => ++$limit } },
 read_twice('a concert', reading('/v1/concerts/1'));
 read_twice('its schedules', reading('/v1/concerts/2/schedules'));
 read_twice(
-    'seats, the doorman cold', \&visitor,
+    'seats, the doorman cold', sub { my $c = visitor(); cold($c); $c },
     sub ($c) { gated($c, "/v1/schedules/$c->{schedule}/seats") },
     sub ($c, $r) { differs('free seats', scalar @{ $r->json->{items} }, 4) }
 );
@@ -295,7 +161,7 @@ $matrix->operation(
 );
 $matrix->operation(
     name  => 'hold, the doorman cold',
-    setup => sub { my $c = visitor(); $c->{key} = key(); $c },
+    setup => sub { my $c = visitor(); cold($c); $c->{key} = key(); $c },
     act   => sub ($c) { hold_request($c, key => $c->{key}) },
     good  => [201],
     now   => sub ($c, $r) { is_held($c) },
@@ -333,7 +199,7 @@ $matrix->operation(
 $matrix->operation(
     name  => 'cancel',
     setup => \&holder,
-    act   => sub ($c) { [ DELETE => "/v1/reservations/$c->{reservation}", user => $c->{user} ] },
+    act   => \&cancel_request,
     good  => [204],
     now   => sub ($c, $r) { differs('has', has($c->{user}), having(cancelled => 1)) },
     later => sub ($c) { seats_are_free($c) },
@@ -417,8 +283,23 @@ sub program ($program, @args) {
     };
 }
 
+# At most BATCH in any PERIOD, whatever was cut off; people wait for more than that.
+use constant { BATCH => 2, PERIOD => 400 };
+my @line;
+
 $matrix->operation(
-    name  => 'promote',
+    name   => 'promote',
+    before => sub { people($usher, 1) },    # who has waited so far is let in
+    setup  => sub {
+        push @line, waiting_person() while ask($usher, 'ZCARD', 'q:{main}:waiting') <= 2 * BATCH;
+        return { options => [ '-o', 'promote_batch=' . BATCH, '-o', 'promote_period=' . PERIOD . 'ms' ] };
+    },
+    act    => program('usher-scheduler', 'promote'),
+    now    => sub ($c, $r) { admissions(\@line, BATCH, PERIOD) },
+);
+
+$matrix->operation(
+    name  => 'promote, as far as there is room',
     # There is room for three of five: who let in twice would let in more.
     setup => sub {
         while (ask($usher, 'ZCARD', 'q:{main}:waiting')) {    # nobody else waits
@@ -457,7 +338,7 @@ $matrix->operation(
         $c->{no_show} = person()->{user};
         ask($usher, 'ZADD', 'q:{main}:active', $now - 1000, $c->{no_show});
         ask($usher, 'HSET', "s:{main}:$c->{schedule}:seats", map { ($_ => ($now - 1000) . " $c->{user}") } @{ $c->{wanted} });
-        ask($usher, 'HSET', "s:{main}:$c->{schedule}:seats", $c->{seats}[2], ($now + (HOLD - 20) * 1000) . ' 1');
+        ask($usher, 'HSET', "s:{main}:$c->{schedule}:seats", $c->{seats}[2], ($now + (HOLD - 20) * 1000) . ' 1', v => $now - 20_000);
         query(
             $usher,
             "UPDATE reservation SET reserved_at = reserved_at - interval '2 hours', expires_at = expires_at - interval '2 hours'
@@ -557,7 +438,7 @@ $matrix->settle('the line, restored after an older copy');
 $matrix->operation(
     name   => 'hold, and tell the pulse',
     before => sub { restart_server(USHER_ADMISSION => 'adaptive') },
-    setup  => sub { my $c = visitor(); $c->{key} = key(); $usher->{pulse}++ && sleep 1; $c },
+    setup  => sub { my $c = visitor(); $c->{key} = key(); $usher->clock_advance(1); $c },
     act    => sub ($c) { hold_request($c, key => $c->{key}) },
     good   => [201],
     now    => sub ($c, $r) { is_held($c) },
@@ -572,6 +453,38 @@ sub restart_server (%environment) {
 }
 
 $matrix->settle('the pulse');
+
+# ---- what there is to pass, read from the code
+
+is_deeply(
+    [ map { ($_->{head} ? 'head ' : '') . ($_->{posted} ? 'posted ' : '') . join '|', @{ $_->{names} } } Usher::Crash::calls_in(<<'END') ],
+static void ask(struct redis_call *call, struct arena *arena)
+{
+    redis_command(call, arena, "MGET", true);
+}
+
+static void tell(struct redis_call *call, struct arena *arena)
+{
+    redis_command(call, arena, "TIME", true);
+}
+
+static enum error work(struct sale *sale, struct arena *arena, struct run *r)
+{
+    struct redis_call calls[3], call, note;
+    redis_command(&calls[0], r->arena, which ? "HSCAN" : "ZSCAN", true);
+    redis_command(&calls[1], arena, names[i], true); /* redis_command(&call, arena, "COMMENT", true); */
+    tell(&calls[2], arena);
+    redis_script(&call, arena, SCRIPT_LINE);
+    if (redis_run(sale->redis, arena, calls, 3, values) != OK || redis_run_one(sale->redis, arena, &call, &value) != OK)
+        return E_UNAVAILABLE;
+    ask(&note, arena);
+    redis_script(&note, arena, SCRIPT_PULSE);
+    redis_post(sale->redis, &note);
+}
+END
+    [ 'head MGET', 'TIME', 'head HSCAN|ZSCAN', '', 'head SCRIPT_LINE', 'head posted SCRIPT_PULSE' ],
+    'the code is read: what is first in a pipeline names a point, and what is posted is told from what is answered'
+);
 
 my @missing = grep { !$matrix->killed->{$_} } $matrix->all_points;
 is_deeply(\@missing, [], 'something was cut off at every point there is: a new script or statement needs its case here');

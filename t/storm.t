@@ -19,14 +19,13 @@ package Storm::Books::Test::Box {
         return @{ $self->{charges} }      if $sql =~ /kind = 'charge'/;
         return @{ $self->{reservations} } if $sql =~ /FROM reservation r/;
         return @{ $self->{recorded} }     if $sql =~ /FROM storm_recorded/;
-        return @{ $self->{admitted} // [] } if $sql =~ /FROM waiting_token/;
         return @{ $self->{payments} };
     }
     sub redis ($self, $command, @rest) { $command eq 'KEYS' ? ('s:{main}:1:seats') : @{ $self->{doorman} } }
 }
 
 # charge: id, user, amount, key. reservation: id, user, schedule, status, seats, key, from, until. payment: id, user, reservation,
-# key. recorded: ticket, when. Times are in microseconds; T is when everything began.
+# key. recorded: ticket, when, activated. Times are in microseconds; T is when everything began.
 use constant { T => 1_795_000_000_000_000, S => 1_000_000 };
 
 sub reservation ($id, $user, $status, $seats, $key, $from, $until) {
@@ -41,7 +40,7 @@ sub truth {
             reservation(12, 8, 'cancelled', '103',     '',   0, 10),
             reservation(13, 8, 'expired',   '104',     'h3', 0, 10),
         ],
-        recorded     => [ '1001|' . (T + 1 * S) ],
+        recorded     => [ '1001|' . (T + 1 * S) . '|', '1003|' . (T + 1 * S) . '|' . (T + 1 * S) ],
         payments     => ['21|7|11|p1'],
         doorman      => [ 101 => '0 7', 102 => '0 7', 104 => '1000 8', v => 1, n => 3 ],
     );
@@ -62,7 +61,8 @@ sub differences ($change, @lines) {
     my $file = File::Temp->new;
     Usher::Process::spew("$file", join "\n", @told, @lines, '');
     return Storm::Books->new(
-        box => Storm::Books::Test::Box->new(%truth), journals => ["$file"], map { ($_ => $truth{$_}) } qw(weather runs)
+        box => Storm::Books::Test::Box->new(%truth), journals => ["$file"], claim => 5, active => 10,
+        map { ($_ => $truth{$_}) } qw(weather runs)
     )->compare;
 }
 
@@ -118,9 +118,10 @@ sees('a hold that was refused and is there', sub ($t) { push @{ $t->{reservation
 sees('a hold that was refused for no reason', sub ($t) { }, qr/^hold h4 by user 9 was refused as sales-closed/,
     'refused-hold h4 9 sales-closed ' . T);
 
-# A place in the line that was lost: 1001 was issued at 0 and is in the history since 1.
-sub lost ($ticket, $issued, $told, $until, $seen, $at) {
-    return join ' ', 'lost', 7, $ticket, map { $_ && T + int($_ * S) } $issued, $told, $until, $seen, $seen, $at;
+# A place in the line that was lost: 1001 and 1003 are in the history since 1, and 1003 is active since then. seen: when it was last
+# told where it stands, active until told; used, held: what came on top of that.
+sub lost ($ticket, $issued, $seen, $at, $told = 0, $used = 0, $held = 0) {
+    return join ' ', 'lost', 7, $ticket, map { $_ && T + int($_ * S) } $issued, $told, $seen, $used, $held, $seen, $at;
 }
 
 sub weather (@things) {
@@ -134,32 +135,42 @@ my @flushed = ('Redis: FLUSHALL', 10, 10.01, since => 0);
 my @killed  = ('Redis killed, its last second lost', 10, 10.2, since => T / S + 9, away => 'history');
 my $unexplained = qr/^ticket \d+ of user 7 \(.*nothing explains it$/;
 my $too_late    = qr/^ticket \d+ of user 7 \(.*Redis lost its data, but later than it may$/;
-sees('a place in the line that is gone for no reason', weather(), $unexplained, lost(1002, .1, 0, 0, 9, 11));
-sees('a place that the history knew',   weather([@flushed]), $unexplained, lost(1001, .1, 0, 0, 9, 11));
-sees('a place that was taken long ago', weather([@flushed]), $too_late,    lost(1002, 7.9, 0, 0, 9, 11));
-is_deeply([ differences(weather([@flushed]), lost(1002, 8.1, 0, 0, 9, 11)) ], [], 'one that was just taken may be lost');
-sees('a place that was there after the loss', weather([@flushed]), $unexplained, lost(1002, 8.1, 0, 0, 10.1, 11));
-sees('a place that was gone before the loss', weather([@flushed]), $unexplained, lost(1002, 8.1, 0, 0, 9, 9.9));
-sees('a place that Redis had on its disk',    weather([@killed]),  $unexplained, lost(1002, 8.9, 0, 0, 9, 11));
-is_deeply([ differences(weather([@killed]), lost(1002, 9.1, 0, 0, 9, 11)) ], [], 'what came in the second that is lost may be');
+sees('a place in the line that is gone for no reason', weather(), $unexplained, lost(1002, .1, 9, 11));
+sees('a place that the history knew',   weather([@flushed]), $unexplained, lost(1001, .1, 9, 11));
+sees('a place that was taken long ago', weather([@flushed]), $too_late,    lost(1002, 7.9, 9, 11));
+is_deeply([ differences(weather([@flushed]), lost(1002, 8.1, 9, 11)) ], [], 'one that was just taken may be lost');
+sees('a place that was there after the loss', weather([@flushed]), $unexplained, lost(1002, 8.1, 10.1, 11));
+sees('a place that was gone before the loss', weather([@flushed]), $unexplained, lost(1002, 8.1, 9, 9.9));
+sees('a place that Redis had on its disk',    weather([@killed]),  $unexplained, lost(1002, 8.9, 9, 11));
+is_deeply([ differences(weather([@killed]), lost(1002, 9.1, 9, 11)) ], [], 'what came in the second that is lost may be');
 my @stopped = ('PostgreSQL: immediate shutdown', 6, 7, away => 'history');
-is_deeply([ differences(weather([@stopped], [@flushed]), lost(1002, 6.1, 0, 0, 9, 11)) ], [], 'so may what could not be recorded');
-sees('a place that could have been recorded before', weather([@stopped], [@flushed]), $too_late, lost(1002, 4.9, 0, 0, 9, 11));
+is_deeply([ differences(weather([@stopped], [@flushed]), lost(1002, 6.1, 9, 11)) ], [], 'so may what could not be recorded');
+sees('a place that could have been recorded before', weather([@stopped], [@flushed]), $too_late, lost(1002, 4.9, 9, 11));
 sub ran ($from, $to, @things) {
     return sub ($t) { weather(@things)->($t); $t->{runs} = [ { from => T / S + $from, to => T / S + $to } ] }
 }
-sees('a place that the scheduler has run past', ran(6.2, 7.2, [@stopped], [@flushed]), $too_late, lost(1002, 6.1, 0, 0, 9, 11));
-is_deeply([ differences(ran(@$_[ 0, 1 ], [@flushed]), lost(1002, 8.1, 0, 0, 9, 11)) ], [], "a run $_->[2] says nothing")
+sees('a place that the scheduler has run past', ran(6.2, 7.2, [@stopped], [@flushed]), $too_late, lost(1002, 6.1, 9, 11));
+is_deeply([ differences(ran(@$_[ 0, 1 ], [@flushed]), lost(1002, 8.1, 9, 11)) ], [], "a run $_->[2] says nothing")
     for [ 8, 9, 'that began before the place was taken' ], [ 8.2, 10.1, 'that ended after the loss' ];
 my @frozen = ('PostgreSQL frozen for a second', 1.2, 10.5, away => 'history');
-is_deeply([ differences(weather([@frozen], [@flushed]), lost(1001, .1, 0, 0, 9, 11)) ], [], 'or committed');
-sub admitted_at ($when) { sub ($t) { $t->{admitted} = [ '1001|' . (T + $when * S) ] } }
-is_deeply([ differences(admitted_at(5), lost(1001, .1, 0, 0, 4, 10.1)) ], [], 'one who was let in unseen may have missed the claim window');
-sees('a place that is gone within its claim window', admitted_at(5), $unexplained, lost(1001, .1, 0, 0, 4, 9.9));
-sees('an active place that is gone before its time', weather(), $unexplained, lost(1001, .1, 5, 10, 9, 9.9));
-is_deeply([ differences(weather(), lost(1001, .1, 5, 10, 9, 10.1)) ], [], 'after it it may be');
-sees('an active place that is gone with Redis, before it was said', weather([@flushed]), $unexplained, lost(1001, .1, 12, 20, 9, 11));
-is_deeply([ differences(weather([@flushed]), lost(1001, .1, 5, 20, 9, 11)) ], [], 'what was to come after that may be lost with Redis');
+is_deeply([ differences(weather([@frozen], [@flushed]), lost(1001, .1, 9, 11)) ], [], 'or committed');
+sees('a place that is gone before its claim window is over', weather(), $unexplained, lost(1003, .1, .9, 5.9));
+is_deeply([ differences(weather(), lost(1003, .1, .9, 6)) ], [], 'after it it may be, though nobody has seen it begin');
+for ([ 'before its time', 7.1 ], [ 'though it was used', 6, 3 ], [ 'though it holds seats', 7.1, 3, 14 ]) {
+    my ($what, $told, @more) = @$_;
+    my $end = $more[1] || (@more ? 13 : $told);
+    sees("an active place that is gone $what", weather(), $unexplained, lost(1003, .1, 2, $end - .1, $told, @more));
+    is_deeply([ differences(weather(), lost(1003, .1, 2, $end, $told, @more)) ], [], 'after it it may be');
+}
+is_deeply([ differences(weather(), lost(1003, .1, 2, 12, 12, 3)) ], [], 'what lives already begins no new life when it is used');
+sees('an active place that is gone with Redis, before it was said', weather([@flushed]), $unexplained, lost(1003, .1, 9, 11, 12, 9.5, 20));
+is_deeply([ differences(weather([@flushed]), lost(1003, .1, 9, 11, 10, 9.5, 20)) ], [], 'what was to come after that may be lost with Redis');
+is_deeply([ differences(weather([@killed]), lost(1003, .1, 9.1, 11, 12)) ], [], 'and what was told in the second that is lost');
+sees('an active place that was told before that', weather([@killed]), $unexplained, lost(1003, .1, 8.9, 11, 12));
+sees('an active place that is gone with Redis, though it was known to be', ran(2, 3, [@flushed]), $unexplained, lost(1003, .1, 2, 12.9, 6, 3));
+sees('an active place that is gone with Redis, though it is known to hold seats', ran(2, 3, [@flushed]), $unexplained, lost(1003, .1, 9, 11, 10, 0, 14));
+sees('an active place that an older copy forgot, though it was known', ran(2, 3, [@killed]), $unexplained, lost(1003, .1, 9.1, 11, 12));
+is_deeply([ differences(ran(2, 3, [@flushed]), lost(1003, .1, 2, 12.9, 6, 10.5)) ], [], 'a use after the loss lengthens no life');
 
 # ---- the crowd: what it takes for an answer
 

@@ -16,6 +16,14 @@ static const char *value_of(struct arena *arena, const struct seat_truth *truth)
     return truth->taken ? arena_printf(arena, "%" PRId64 " %" PRId64, truth->deadline, truth->holder) : "";
 }
 
+/* As release.lua wants it. */
+static const char *may_change(struct arena *arena, const struct seat_truth *truth)
+{
+    if (truth->instead_of)
+        return truth->instead_of;
+    return truth->last ? arena_printf(arena, "%" PRId64, truth->last) : "";
+}
+
 enum error doorman_correct(struct sale *sale, struct arena *arena, int64_t schedule, int64_t user,
                            const struct seat_truth *truths, size_t count)
 {
@@ -35,7 +43,7 @@ enum error doorman_answer(struct sale *sale, struct arena *arena, int64_t schedu
     redis_int(&call, life.to);
     for (size_t i = 0; i < count; i++) {
         redis_int(&call, truths[i].seat);
-        redis_text(&call, truths[i].instead_of ? truths[i].instead_of : "");
+        redis_text(&call, may_change(arena, &truths[i]));
         redis_text(&call, value_of(arena, &truths[i]));
     }
     return redis_run_one(sale->redis, arena, &call, &reply);
@@ -71,6 +79,7 @@ enum error doorman_load(struct sale *sale, struct arena *arena, int64_t schedule
     struct redis_value *reply;
     redis_script(&call, arena, SCRIPT_SEATS_LOAD);
     redis_key(&call, key_seats(arena, schedule));
+    redis_key(&call, KEY_ADMISSION);
     redis_text(&call, changes);
     for (size_t row = 0; row < pg_count(rows); row++) {
         if (pg_is_null(rows, row, DEADLINE))
@@ -215,20 +224,19 @@ enum error doorman_review(struct sale *sale, struct arena *arena, int64_t schedu
 
 enum error doorman_warm(struct sale *sale, struct arena *arena, int64_t schedule)
 {
+    enum { LOADED = 0, CHANGES };
     struct redis_call call;
-    struct redis_value *stamp;
+    struct redis_value *reply;
     struct pg_rows *rows;
     char version[DOORMAN_VERSION_SIZE];
-    redis_command(&call, arena, "HMGET", true);
+    redis_script(&call, arena, SCRIPT_SEATS_CHANGES);
     redis_key(&call, key_seats(arena, schedule));
-    redis_text(&call, "v");
-    redis_text(&call, "n");
-    enum error error = redis_run_one(sale->redis, arena, &call, &stamp);
-    if (error != OK || *redis_text_at(stamp, 0) != '\0')
+    redis_key(&call, KEY_ADMISSION);
+    enum error error = redis_run_one(sale->redis, arena, &call, &reply);
+    if (error != OK || redis_integer_at(reply, LOADED) != 0)
         return error;
     error = doorman_ask(sale, arena, schedule, &rows);
     if (error != OK)
         return error == E_NOT_FOUND ? OK : error;
-    const char *changes = redis_text_at(stamp, 1);
-    return doorman_load(sale, arena, schedule, *changes ? changes : "0", rows, version);
+    return doorman_load(sale, arena, schedule, redis_text_at(reply, CHANGES), rows, version);
 }

@@ -10,9 +10,9 @@
 static void send(struct sale *sale, struct arena *arena)
 {
     struct pulse *pulse = &sale->pulse;
-    int64_t now = clock_monotonic();
+    int64_t now = clock_now();
     struct redis_call call;
-    if (now < pulse->due)
+    if (now < pulse->due && pulse->due - now <= CLOCK_SECOND) /* otherwise the clock was set back */
         return;
     redis_script(&call, arena, SCRIPT_PULSE);
     redis_key(&call, KEY_PULSE);

@@ -22,6 +22,13 @@ enum { HOLD_TAKEN = 3, HOLD_COLD = 4 };
  */
 enum { TOKEN_GRACE_MS = 5000 };
 
+/* A claim is made before its hold is decided, so it ends earlier; but Redis' clock may be ahead by so much. */
+enum { SKEW_MS = 1000 };
+
+/* A hold that ends so much later than its claim was decided late: the claim may have been reviewed, or lost with Redis,
+ * and the token was not kept alive for long enough. */
+enum { LATE_MS = 2000 };
+
 static enum error claim(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t schedule,
                         const int64_t *seats, size_t count, struct redis_value **reply)
 {
@@ -123,14 +130,15 @@ struct attempt {
     struct idempotency *idempotency;
     const char *claim; /* this request's own, as the doorman has it; NULL: it found one of an earlier request of the
                           same user, perhaps one that was cut off */
+    int64_t claimed;        /* the deadline in it */
     struct token_life undo; /* of what the claim did to the life of the token */
 };
 
 /* The doorman has something else than PostgreSQL: free what is free, mark what is taken. taken is what usher_taken()
  * says. A claim of this request's own is the only one of the user's that is touched: others may be of requests under
- * way. */
-static void set_right(struct sale *sale, struct arena *arena, const struct attempt *a, struct token_life life,
-                      const char *taken, struct refusal *refusal)
+ * way. Without one it is a claim of an earlier request's, whose hold ends at `ends` (ms; 0: there was none). */
+static void set_right(struct sale *sale, struct arena *arena, const struct attempt *a, const char *claim, int64_t ends,
+                      struct token_life life, const char *taken, struct refusal *refusal)
 {
     struct seat_truth *known;
     size_t known_count = read_truth(arena, taken, &known);
@@ -139,8 +147,10 @@ static void set_right(struct sale *sale, struct arena *arena, const struct attem
     for (size_t k = 0; k < known_count; k++)
         refusal->seats[k] = known[k].seat;
     struct seat_truth *truths = truths_of(arena, a->seats, a->count, known, known_count);
-    for (size_t i = 0; i < a->count; i++)
-        truths[i].instead_of = a->claim;
+    for (size_t i = 0; i < a->count; i++) {
+        truths[i].instead_of = claim;
+        truths[i].last = ends ? ends + SKEW_MS : 0;
+    }
     if (doorman_answer(sale, arena, a->schedule, a->pass->user, life, truths, a->count) != OK)
         log_warning("the doorman keeps a claim until it lapses schedule=%" PRId64, a->schedule);
 }
@@ -165,6 +175,20 @@ static enum pg_end decide(struct sale *sale, struct arena *arena, const struct a
     return end == PG_CONFLICT ? PG_UNAVAILABLE : end;
 }
 
+/* What becomes of the token's life when the hold was found made: what the claim did is undone, but as long as it lasts
+ * the token does, too. */
+static struct token_life life_of_replay(const struct attempt *a, int64_t ends, const char *taken, struct arena *arena)
+{
+    struct seat_truth *known;
+    struct token_life life = a->undo;
+    size_t count = read_truth(arena, taken, &known);
+    for (size_t i = 0; i < count; i++) {
+        if (known[i].holder == a->pass->user && known[i].deadline == ends && life.to < ends + TOKEN_GRACE_MS)
+            life.to = ends + TOKEN_GRACE_MS;
+    }
+    return life;
+}
+
 /* The truth after a hold was made under a claim that is older than it. */
 static const char *own_truth(struct arena *arena, const int64_t *seats, size_t count, int64_t deadline, int64_t user)
 {
@@ -186,23 +210,23 @@ static enum error hold_in_truth(struct sale *sale, struct arena *arena, const st
     if (end != PG_OK) {
         /* When nobody knows whether the seats are held now, the claim stays until it is reviewed or lapses. */
         if (end == PG_UNAVAILABLE && a->claim)
-            set_right(sale, arena, a, a->undo, "", refusal);
+            set_right(sale, arena, a, a->claim, 0, a->undo, "", refusal);
         return outcome_of_run(end);
     }
     const char *taken = pg_get(rows, 0, TAKEN);
     enum error error = outcome_of_function(pg_get(rows, 0, OUTCOME), replayed);
     if (error != OK) {
         if (a->claim || error == E_SEAT_UNAVAILABLE)
-            set_right(sale, arena, a, a->undo, taken, refusal);
+            set_right(sale, arena, a, a->claim, 0, a->undo, taken, refusal);
         return error;
     }
     int64_t deadline = pg_get_int(rows, 0, EXPIRES) / 1000;
     if (*replayed) {
-        set_right(sale, arena, a, a->undo, taken, refusal);
-    } else if (!a->claim) {
+        set_right(sale, arena, a, a->claim, deadline, life_of_replay(a, deadline, taken, arena), taken, refusal);
+    } else if (!a->claim || deadline - a->claimed > LATE_MS) {
         struct token_life life = {.to = deadline + TOKEN_GRACE_MS};
         taken = own_truth(arena, a->seats, a->count, deadline, a->pass->user);
-        set_right(sale, arena, a, life, taken, refusal);
+        set_right(sale, arena, a, NULL, deadline, life, taken, refusal);
     }
     *reservation = (struct reservation){
         .id = pg_get_int(rows, 0, ID),
@@ -233,7 +257,8 @@ enum error reservation_hold(struct sale *sale, struct arena *arena, const struct
         if (!own || !idempotency->key)
             return E_SEAT_UNAVAILABLE;
     } else {
-        a.claim = arena_printf(arena, "%" PRId64 " %" PRId64, redis_integer_at(reply, 1), pass->user);
+        a.claimed = redis_integer_at(reply, 1);
+        a.claim = arena_printf(arena, "%" PRId64 " %" PRId64, a.claimed, pass->user);
         a.undo = (struct token_life){.from = redis_integer_at(reply, 3), .to = redis_integer_at(reply, 2)};
     }
     error = hold_in_truth(sale, arena, &a, reservation, replayed, refusal);
@@ -246,7 +271,7 @@ enum error reservation_hold(struct sale *sale, struct arena *arena, const struct
 
 enum error reservation_cancel(struct sale *sale, struct arena *arena, int64_t user, int64_t id)
 {
-    enum { OUTCOME, SCHEDULE, SEATS, TAKEN };
+    enum { OUTCOME, SCHEDULE, SEATS, TAKEN, EXPIRES };
     struct pg_params params = {.arena = arena};
     struct pg_rows *rows;
     bool replayed;
@@ -264,6 +289,9 @@ enum error reservation_cancel(struct sale *sale, struct arena *arena, int64_t us
     struct seat_truth *known;
     size_t known_count = read_truth(arena, pg_get(rows, 0, TAKEN), &known);
     struct seat_truth *truths = truths_of(arena, ids, count, known, known_count);
+    /* And the user may be holding them again. */
+    for (size_t i = 0; i < count; i++)
+        truths[i].last = pg_get_int(rows, 0, EXPIRES) / 1000 + SKEW_MS;
     /* It is cancelled whether or not the doorman can be told just now. */
     if (doorman_correct(sale, arena, schedule, user, truths, count) != OK)
         log_warning("the doorman keeps a cancelled hold until it lapses schedule=%" PRId64, schedule);

@@ -42,6 +42,7 @@ struct restore {
     const char *run;
     char name[2 * NAME_BYTES + 1];
     bool overtaken;
+    bool complete; /* somebody else has restored the line: nothing may be done over */
 };
 
 static enum error begin(struct restore *r)
@@ -51,15 +52,17 @@ static enum error begin(struct restore *r)
     unsigned char bytes[NAME_BYTES];
     random_bytes(bytes, sizeof bytes);
     hex_encode(bytes, sizeof bytes, r->name);
-    r->overtaken = false;
-    redis_command(&call, r->arena, "HSET", true);
+    r->overtaken = r->complete = false;
+    redis_script(&call, r->arena, SCRIPT_RESTORING);
     redis_key(&call, KEY_ADMISSION);
-    redis_text(&call, "restoring");
     redis_text(&call, r->name);
-    return redis_run_one(r->sale->redis, r->arena, &call, &reply);
+    redis_text(&call, r->run);
+    enum error error = redis_run_one(r->sale->redis, r->arena, &call, &reply);
+    r->complete = error == OK && reply->integer == 0;
+    return error;
 }
 
-/* Runs restore.lua or restored.lua. */
+/* Runs a script that looks whether this is still the restore that goes on. */
 static enum error run_step(struct restore *r, struct redis_call *call)
 {
     struct redis_value *reply;
@@ -84,6 +87,7 @@ static enum error put_rows(struct restore *r, const struct pg_rows *rows, size_t
     redis_script(&call, r->arena, SCRIPT_RESTORE);
     queue_gate_keys(&call);
     redis_key(&call, KEY_EVENTS);
+    redis_key(&call, KEY_ADMITTED);
     redis_text(&call, r->name);
     redis_int(&call, r->sale->config->active_ttl);
     for (size_t row = from; row < end; row++) {
@@ -140,8 +144,8 @@ static enum error forget_seats(struct restore *r)
     const char *cursor = "0";
     enum error error;
     do {
-        struct redis_call scan, unlink;
-        struct redis_value *page, *gone;
+        struct redis_call scan, forget;
+        struct redis_value *page;
         redis_command(&scan, arena, "SCAN", true);
         redis_text(&scan, cursor);
         redis_text(&scan, "MATCH");
@@ -154,10 +158,12 @@ static enum error forget_seats(struct restore *r)
         cursor = redis_text_at(page, 0);
         if (page->count < 2 || page->items[1]->count == 0)
             continue;
-        redis_command(&unlink, arena, "UNLINK", true);
+        redis_script(&forget, arena, SCRIPT_SEATS_FORGET);
+        redis_key(&forget, KEY_ADMISSION);
         for (size_t i = 0; i < page->items[1]->count; i++)
-            redis_key(&unlink, redis_text_at(page->items[1], i));
-        error = redis_run_one(r->sale->redis, arena, &unlink, &gone);
+            redis_key(&forget, redis_text_at(page->items[1], i));
+        redis_text(&forget, r->name);
+        error = run_step(r, &forget);
     } while (error == OK && strcmp(cursor, "0") != 0);
     arena_reset(arena);
     return error;
@@ -234,8 +240,9 @@ static enum error restore_once(struct restore *r)
 {
     int64_t people = 0, started = clock_monotonic();
     enum error error = begin(r);
-    if (error == OK)
-        error = write_history(r);
+    if (error != OK || r->complete)
+        return error;
+    error = write_history(r);
     if (error == OK)
         error = remove_ended(r);
     if (error == OK)
@@ -272,13 +279,10 @@ static enum error restore_in_turn(struct restore *r)
 {
     struct sale *sale = r->sale;
     struct lock *lock;
-    bool complete = false;
     enum error error = lock_take(sale->config, r->arena, LOCK_RESTORE, &lock);
     if (error == OK && !lock)
         return is_anew(sale) ? wait_for_others(r) : E_UNAVAILABLE;
     if (error == OK)
-        error = is_complete(r, &complete);
-    if (error == OK && !complete)
         error = restore_alone(r);
     lock_release(lock);
     return error;

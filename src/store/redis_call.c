@@ -34,9 +34,17 @@ void redis_call_complete(struct redis_call *call)
         return;
     call->words[KEY_COUNT] = call->keys < 10 ? numbers[call->keys] : arena_printf(call->arena, "%zu", call->keys);
     call->lengths[KEY_COUNT] = strlen(call->words[KEY_COUNT]);
+    add_word(call, "0", 1);
+}
+
+void redis_call_date(struct redis_call *call)
+{
     int64_t offset = clock_offset_ms();
-    const char *text = offset == 0 ? "0" : arena_printf(call->arena, "%" PRId64, offset);
-    add_word(call, text, strlen(text));
+    size_t place = KEY_COUNT + 1 + call->keys;
+    if (!call->script || offset == 0)
+        return;
+    call->words[place] = arena_printf(call->arena, "%" PRId64, offset);
+    call->lengths[place] = strlen(call->words[place]);
 }
 
 void redis_script(struct redis_call *call, struct arena *arena, enum script script)

@@ -4,9 +4,11 @@
 
 #include "store/redis.h"
 
-/* Its keys are complete: a script gets their number and, as its first argument, the clock's offset. Asking again does
- * nothing. */
+/* Its keys are complete: a script gets their number and, as its first argument, room for the clock's offset. Asking again
+ * does nothing. */
 void redis_call_complete(struct redis_call *call);
+/* It is sent now: a script gets the clock's offset of this moment (0 but in tests). */
+void redis_call_date(struct redis_call *call);
 /* A script's call by its whole text, or again by its hash. */
 void redis_call_send_text(struct redis_call *call, bool text);
 /* The script's name, or the command's. */

@@ -148,6 +148,7 @@ bool redis_link_is_gone(const struct redis *redis)
 bool redis_link_append(struct redis *redis, struct redis_call *call)
 {
     redis_call_complete(call);
+    redis_call_date(call);
     return redisAppendCommandArgv(redis->context, (int)call->count, call->words, call->lengths) == REDIS_OK;
 }
 

@@ -16,6 +16,7 @@
     ROW(POLL,         "poll",         true)  \
     ROW(LEAVE,        "leave",        true)  \
     ROW(LINE,         "line",         true)  \
+    ROW(RESTORING,    "restoring",    true)  \
     ROW(RESTORE,      "restore",      true)  \
     ROW(RESTORED,     "restored",     true)  \
     ROW(PAUSE,        "pause",        true)  \
@@ -26,6 +27,8 @@
     ROW(RELEASE,      "release",      true)  \
     ROW(SETTLE,       "settle",       true)  \
     ROW(SEATS,        "seats",        true)  \
+    ROW(SEATS_CHANGES, "seats_changes", true) \
+    ROW(SEATS_FORGET, "seats_forget", true) \
     ROW(SEATS_LOAD,   "seats_load",   true)  \
     ROW(SEATS_DOUBTFUL, "seats_doubtful", true) \
     ROW(CACHE_CLAIM,  "cache_claim",  false) \

@@ -61,7 +61,7 @@ require Storm::Box;
 require Storm::Crowd;
 require Storm::Weather;
 
-use constant { HOLD => 10, ACTIVE => 10, DOUBTFUL => 15, PROMOTE_PERIOD => 1, EXPIRE_PERIOD => 5, HALL => 200, HALLS_A_MINUTE => 20 };
+use constant { HOLD => 10, CLAIM => 5, ACTIVE => 10, DOUBTFUL => 15, PROMOTE_PERIOD => 1, EXPIRE_PERIOD => 5, HALL => 200, HALLS_A_MINUTE => 20 };
 
 sub progress ($text) { print STDERR "storm: $text\n" if !$o{quiet} }
 
@@ -69,7 +69,7 @@ progress("seed $o{seed}: starting PostgreSQL, Redis, the workers and nginx");
 my $box = Storm::Box->new(
     config => {
         hold_ttl       => HOLD . 's',
-        claim_window   => Storm::Books::WINDOW() . 's',
+        claim_window   => CLAIM . 's',
         active_ttl     => ACTIVE . 's',
         active_max     => $o{people},
         promote_batch  => 250,
@@ -114,7 +114,6 @@ sub crowd ($n) {
             from    => $from,
             until   => $until,
             journal => "$path.journal",
-            active_ttl => ACTIVE,
         )->run;
         Usher::Process::spew("$path.count", JSON::PP::encode_json($count));
         1;
@@ -178,7 +177,9 @@ my $books = Storm::Books->new(
     box      => $box,
     journals => [ map {"$_->{path}.journal"} @crowd ],
     weather  => $weather->{log},
-    runs     => $weather->{runs}
+    runs     => $weather->{runs},
+    claim    => CLAIM,
+    active   => ACTIVE,
 );
 my @differences = $books->compare;
 push @differences, "the last expire ended with status $expired: $words" if $expired != 0;

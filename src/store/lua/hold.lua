@@ -11,7 +11,7 @@ local state, n = gate(at)
 if state ~= ACTIVE then return {state, n} end
 
 if redis.call('HEXISTS', KEYS[5], 'v') == 0 then
-  return {COLD, redis.call('HGET', KEYS[5], 'n') or '0'}
+  return {COLD, changes(KEYS[5], KEYS[4])}
 end
 
 local seats = {unpack(ARGV, 7)}

@@ -16,6 +16,13 @@ local function record(text)
   return string.match(text, '^(%d+) (%d+) ?(%d*) ?(%d*)$')
 end
 
+-- By this who loads the doorman from PostgreSQL sees whether something has happened since he asked there: the count of changes,
+-- and, since that is lost with Redis and begins anew, which restore of the line was the last and which is under way.
+local function changes(seats, admission)
+  local restore = redis.call('HMGET', admission, 'restored', 'restoring')
+  return (restore[1] or '') .. ' ' .. (restore[2] or '') .. ' ' .. (redis.call('HGET', seats, 'n') or '0')
+end
+
 -- Whether the line is all there. The field `run` names the run of Redis for which it was last made complete; it goes with
 -- everything else when Redis loses its data, and then nobody's place may be denied or given again before the line is
 -- restored from PostgreSQL. Asked only where a token is not found. KEYS: 4 admission.

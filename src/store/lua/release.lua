@@ -1,8 +1,9 @@
 -- Corrects the doorman after PostgreSQL has decided. KEYS: 1 the schedule's seats, 2 active.
 -- ARGV: 2 user whose claims may be changed, 3 and 4 what becomes of the life of the user's token (both 0: nothing; 0 and a
 -- deadline: it lasts until then at least; two deadlines: where it is the first it becomes the second, as before a claim that
--- came to nothing), 5... groups of three: seat, the value that may be changed ("" for any claim of the
--- user's, one that has lapsed, or none), truth ("deadline user", deadline 0 when sold; "" when free).
+-- came to nothing), 5... groups of three: seat, what may be changed ("deadline user": that value; "deadline": a claim of the
+-- user's that ends no later, one that has lapsed, or none; "": the same, whenever it ends), truth ("deadline user", deadline 0
+-- when sold; "" when free).
 -- Another claim stays: it belongs to a later request. What is sold stays so: a retry may come with what was true before
 -- the payment. Returns how many were changed.
 local at, user, changed = now(), ARGV[2], 0
@@ -10,10 +11,12 @@ for i = 5, #ARGV, 3 do
   local value = redis.call('HGET', KEYS[1], ARGV[i])
   local deadline, holder = string.match(value or '', '^(%d+) (%d+)$')
   local ours
-  if ARGV[i + 1] ~= '' then
-    ours = value == ARGV[i + 1]
+  local of = ARGV[i + 1]
+  if string.find(of, ' ', 1, true) then
+    ours = value == of
   else
-    ours = not value or (deadline ~= '0' and (holder == user or tonumber(deadline) <= at))
+    local last = tonumber(of) or math.huge
+    ours = not value or (deadline ~= '0' and (holder == user and tonumber(deadline) <= last or tonumber(deadline) <= at))
   end
   if ours and ARGV[i + 2] == '' then
     changed = changed + redis.call('HDEL', KEYS[1], ARGV[i])

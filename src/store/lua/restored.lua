@@ -3,7 +3,7 @@
 -- the last ticket number; -1 when this is not the restore that goes on, or what it has put back was lost again.
 if redis.call('HGET', KEYS[1], 'restoring') ~= ARGV[2] then return -1 end
 redis.call('HDEL', KEYS[1], 'restoring')
-redis.call('HSET', KEYS[1], 'run', ARGV[3], 'paused', ARGV[6])
+redis.call('HSET', KEYS[1], 'run', ARGV[3], 'restored', ARGV[2], 'paused', ARGV[6])
 if tonumber(redis.call('HGET', KEYS[1], 'serving') or 0) < tonumber(ARGV[5]) then
   redis.call('HSET', KEYS[1], 'serving', ARGV[5])
 end

@@ -7,8 +7,7 @@ local at = now()
 local state, n = gate(at)
 if state ~= ACTIVE then return {state, n} end
 local stamp = redis.call('HMGET', KEYS[5], 'v', 'n')
-local changes = stamp[2] or '0'
-if not stamp[1] then return {ACTIVE, at, '', changes} end
-local version = stamp[1] .. '.' .. changes
+if not stamp[1] then return {ACTIVE, at, '', changes(KEYS[5], KEYS[4])} end
+local version = stamp[1] .. '.' .. (stamp[2] or '0')
 if version == ARGV[5] then return {ACTIVE, at, version} end
 return {ACTIVE, at, version, redis.call('HGETALL', KEYS[5])}

@@ -8,9 +8,6 @@ use List::Util ();
 # through after COMMITS. Seconds.
 use constant { UNRECORDED => 2, RESUMES => 2, COMMITS => 0.5 };
 
-# The claim window, in seconds.
-use constant WINDOW => 5;
-
 # Told by the history of the line when a ticket is there for good, so that nothing that happens later can lose it.
 use constant WATCH_HISTORY => <<'END';
 CREATE TABLE storm_recorded (ticket bigint PRIMARY KEY, at timestamptz NOT NULL);
@@ -20,7 +17,8 @@ CREATE CONSTRAINT TRIGGER storm_record AFTER INSERT ON waiting_token DEFERRABLE 
     FOR EACH ROW EXECUTE FUNCTION storm_record();
 END
 
-# new(box =>, journals => [paths], weather => the log of Storm::Weather, runs => what has written the history)
+# new(box =>, journals => [paths], weather => the log of Storm::Weather, runs => what has written the history, claim => claim_window,
+# active => active_ttl, in seconds)
 sub new ($class, %o) {
     my $self = bless { weather => [], runs => [], %o, said => {}, differences => [], counted => {} }, $class;
     $self->_read($_) for @{ $self->{journals} };
@@ -87,8 +85,11 @@ sub _load ($self) {
             if $self->{payment_of}{$reservation};
         $self->{payment_of}{$reservation} = $self->{payment}{$id} = $payment;
     }
-    $self->{admitted} = { map {@$_} $self->_rows('SELECT id, usher_us(activated_at) FROM waiting_token WHERE activated_at IS NOT NULL') };
-    $self->{recorded} = { map {@$_} $self->_rows('SELECT ticket, usher_us(at) FROM storm_recorded') };
+    for ($self->_rows('SELECT ticket, usher_us(at), usher_us(activated_at) FROM storm_recorded JOIN waiting_token ON id = ticket')) {
+        my ($ticket, $recorded, $activated) = @$_;
+        $self->{recorded}{$ticket}  = $recorded;
+        $self->{activated}{$ticket} = $activated if length $activated;
+    }
 }
 
 # ---- what was acknowledged
@@ -196,22 +197,21 @@ sub _refused_holds ($self) {
 # ---- places in the line
 
 # A place may be gone when its time was over; or when Redis lost its data (the weather's log says when) before the place was in the
-# history: until the scheduler has run once, which is a matter of UNRECORDED seconds while nothing is in its way. After such a loss
-# an active place may have its time as it was last told again, but for what had come on top of it.
+# history: until the scheduler has run once, which is a matter of UNRECORDED seconds while nothing is in its way.
 sub _places ($self) {
     my @losses = grep { defined $_->{since} } map { _in_us($_) } @{ $self->{weather} };
     my @runs   = map { _in_us($_) } @{ $self->{runs} };
     for (@{ $self->said('lost') }) {
-        my ($user, $ticket, $issued, $told, $until, $since, $seen, $at) = @$_;
+        my ($user, $ticket, $issued, $told, $since, $used, $held, $seen, $at) = @$_;
         my @after = grep { $_->{to} >= $since && $_->{from} <= $at } @losses;
-        my $admitted = $self->{admitted}{$ticket}; # perhaps in an outage, so that nobody could be told of the claim window
-        if ($told ? $at >= (@after ? $told : $until) : $admitted && $at >= $admitted + WINDOW * 1e6) {
+        my $until = $self->_lives_until(\@after, \@runs, $ticket, $told, $since, $used, $held);
+        if ($at >= $until) {
             $self->_count('places whose time was over');
             next;
         }
         my $recorded = $self->_recorded($ticket);
         my @loss = grep { $_->{to} >= $seen && $_->{from} <= $at && $issued >= $_->{since} && $recorded > $_->{from} } @losses;
-        my @early = grep { my $loss = $_; !grep { $issued < $_->{from} && $_->{to} < $loss->{from} } @runs } @loss;
+        my @early = grep { !_ran_between(\@runs, $issued, $_->{from}) } @loss;
         if (grep { $self->_time_to_record($issued, $_->{from}) <= UNRECORDED * 1e6 } @early) {
             $self->_count('places lost with Redis, just taken');
             next;
@@ -221,6 +221,28 @@ sub _places ($self) {
                 . ", active until $until, last seen $seen) was gone at $at: "
                 . (@loss ? "Redis lost its data, but later than it may" : 'nothing explains it'));
     }
+}
+
+# A place that was last seen waiting lives as long as the claim window that has begun unseen. An active one lives as long as it was
+# told; and from its first use on, if what it was told was its claim window; and as long as what it holds. Where Redis lost its data
+# meanwhile, who was known to be active has a new life since then, which no use lengthens. Who was not yet known to be has what was
+# told, but not what had come on top of it; and from an older copy no more than the claim window, if it was told since.
+sub _lives_until ($self, $losses, $runs, $ticket, $told, $since, $used, $held) {
+    my $claim = $self->_claim($ticket);
+    return $claim if !$told;
+    my $activated = $self->{activated}{$ticket} // 'inf';
+    if (my @unknown = grep { !_ran_between($runs, $activated, $_->{from}) } @$losses) {
+        return (grep { $_->{since} && $_->{since} <= $since } @unknown) ? List::Util::min($told, $claim) : $told;
+    }
+    my $new_life = $used && $told == $claim && !(grep { $_->{from} < $used } @$losses);
+    return List::Util::max($told, $held, $new_life ? $used + $self->{active} * 1e6 : 0);
+}
+
+# Whether the scheduler has run to its end, from a time on and before another: what was there at the first is in the history then.
+sub _ran_between ($runs, $from, $to) { scalar grep { $from < $_->{from} && $_->{to} < $to } @$runs }
+
+sub _claim ($self, $ticket) {
+    return defined $self->{activated}{$ticket} ? $self->{activated}{$ticket} + $self->{claim} * 1e6 : 'inf';
 }
 
 # From when on a ticket is in the history for certain: a server that is frozen or without room commits when that is over.

@@ -8,8 +8,9 @@
 #   want-hold KEY USER SCHEDULE SEATS        hold KEY USER SCHEDULE SEATS RESERVATION DEADLINE   refused-hold KEY USER CODE TIME
 #   want-pay KEY USER RESERVATION            pay KEY USER RESERVATION PAYMENT             refused-pay KEY USER RESERVATION CODE TIME
 #   want-cancel USER RESERVATION TIME        cancel USER RESERVATION
-#   lost USER TICKET ISSUED TOLD UNTIL SINCE SEEN TIME   a place in the line that was gone: how long it was said to be active and
-#                                            how long it must be, known since, last seen by a request of SEEN; 0 while waiting
+#   lost USER TICKET ISSUED TOLD SINCE USED HELD SEEN TIME   a place in the line that was gone at TIME: it was said at SINCE to be
+#                                            active until TOLD (0: to wait), was then used first at USED, and for a hold until HELD (0:
+#                                            not); last seen by a request of SEEN
 #   wrong TEXT                               an answer that cannot be right
 package Storm::Crowd;
 use v5.36;
@@ -21,7 +22,7 @@ use Time::Local ();
 use constant { TIMEOUT => 10, TICK => 0.01, PRICE => 1000, CHARGE => 4000, LATE_FROM => -1, LATE => 1.5 };
 
 # new(address => "127.0.0.1:80", jwt => sub ($user), seed =>, people => how many, first => their first user id, halls =>
-# [[schedule, seats...], ...], from =>, until => times between which new visits begin, journal => path, active_ttl => seconds)
+# [[schedule, seats...], ...], from =>, until => times between which new visits begin, journal => path)
 sub new ($class, %o) {
     my $self = bless {
         %o, storm => getppid, timers => {}, flying => {}, count => {}, users => 0, keys => 0, busy => 0, lines => ''
@@ -94,7 +95,7 @@ sub _fire ($self) {
 # nobody knows what became of it; then the status is 0. gated: it uses the queue token.
 sub _ask ($self, $person, $name, $method, $path, $done, %o) {
     my $body = $o{body};
-    $person->{place}{used} //= _us(time) if $o{gated} && $person->{place};
+    $person->{place}{asked} //= _us(time) if $o{gated} && $person->{place};
     $person->{request} = { name => $name, done => $done, once => $o{once}, gated => $o{gated} };
     $person->{bytes}   = join "\r\n", "$method $path HTTP/1.1", 'Host: usher.test',
         ($o{nobody} ? () : "Authorization: Bearer $person->{jwt}"),
@@ -252,17 +253,17 @@ sub _polled ($self, $person, $status, $body) {
 # The line has told where the place stands.
 sub _seen ($self, $person, $body) {
     my $place = $person->{place};
-    my $told  = _time_in($body, 'active_until');
-    delete $place->{used} if !$told;
-    @$place{qw(seen told until since)} = (_us($person->{sent}), $told, $told, _us($person->{sent}));
+    my $seen  = _us($person->{sent});
+    @$place{qw(told since used held seen)} = (_time_in($body, 'active_until'), $seen, 0, 0, $seen);
+    delete $place->{asked};
 }
 
-# A gated request has been let through: the place lives from its first use on, and at least as long as a hold that was made.
+# A gated request has been let through, if so to hold seats until then. It may have got through before its answer did.
 sub _let_in ($self, $person, $until = 0) {
     my $place = $person->{place} // return;
+    $place->{used} ||= $place->{asked};
+    $place->{held} = List::Util::max($place->{held}, $until);
     $place->{seen} = _us($person->{sent});
-    my $life = List::Util::max($place->{used} + _us($self->{active_ttl}), $until);
-    @$place{qw(until since)} = ($life, $place->{seen}) if $life > $place->{until};
 }
 
 # The place is gone. Whether that may be, Storm::Books judges. But a ticket that has paid is used up: should that be told to Redis
@@ -270,7 +271,7 @@ sub _let_in ($self, $person, $until = 0) {
 sub _lost ($self, $person) {
     my $place = delete $person->{place} // return;
     return if $place->{ticket} == ($person->{used_up} // 0);
-    $self->_note('lost', $person->{user}, @$place{qw(ticket issued told until since seen)}, _us(time));
+    $self->_note('lost', $person->{user}, @$place{qw(ticket issued told since used held seen)}, _us(time));
 }
 
 # The gate did not let a request through: back into the line, then on with $after. True when that was it.
