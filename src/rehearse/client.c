@@ -206,14 +206,15 @@ static void send_unsent(struct client *client, struct connection *connection)
 
 static void keep_unsent(struct client *client, struct connection *connection, const char *bytes, size_t length)
 {
-    connection->unsent = malloc(length);
-    if (!connection->unsent) {
+    char *copy = malloc(length);
+    if (!copy) {
         log_error("out of memory");
         abort();
     }
-    memcpy(connection->unsent, bytes, length);
+    memcpy(copy, bytes, length);
     connection->unsent_at = 0;
     connection->unsent_length = length;
+    connection->unsent = copy;
     watch(client, connection, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT);
 }
 

@@ -52,13 +52,12 @@ static void keep_token(struct stage *stage, const char *line, size_t length)
     if ((stage->token_count & (stage->token_count - 1)) == 0) {
         size_t capacity = stage->token_count ? 2 * (size_t)stage->token_count : 1;
         stage->tokens = reallocarray(stage->tokens, capacity, sizeof *stage->tokens);
+        if (!stage->tokens) {
+            log_error("out of memory");
+            abort();
+        }
     }
-    char *copy = strndup(line, length);
-    if (!stage->tokens || !copy) {
-        log_error("out of memory");
-        abort();
-    }
-    stage->tokens[stage->token_count++] = copy;
+    stage->tokens[stage->token_count++] = arena_strndup(stage->token_arena, line, length);
 }
 
 static bool read_tokens(struct stage *stage, const char *path)
@@ -131,7 +130,7 @@ int64_t stage_user(const struct stage *stage, int64_t number)
 int stage_open(struct stage *stage, struct settings *settings)
 {
     char message[ADDRESS_MESSAGE_SIZE];
-    *stage = (struct stage){.settings = settings, .arena = arena_new(65536)};
+    *stage = (struct stage){.settings = settings, .arena = arena_new(65536), .token_arena = arena_new(65536)};
     stage->expires = clock_now() / CLOCK_SECOND + LIFE_S;
     random_bytes(&stage->run, sizeof stage->run);
     catch_signals();
@@ -156,10 +155,9 @@ void stage_close(struct stage *stage)
     tally_free(&stage->tally);
     journal_free(&stage->journal);
     jwt_close(stage->jwt);
-    for (int64_t i = 0; i < stage->token_count; i++)
-        free(stage->tokens[i]);
     free(stage->tokens);
     free(stage->venues);
+    arena_free(stage->token_arena);
     arena_free(stage->arena);
 }
 

@@ -39,7 +39,8 @@ struct stage {
 
     /* Who the fans are: made from the key, or the lines of a file. */
     struct jwt *jwt;
-    char **tokens;
+    const char **tokens; /* in token_arena, which is never reset */
+    struct arena *token_arena;
     int64_t token_count;
     int64_t expires; /* of what is made, seconds since 1970 */
     struct arena *arena;
