@@ -115,7 +115,14 @@ is($path, $default, 'the socket is where the configuration looks for it');
 my $server = $unit{'usher.service'};
 is($server->{'Service.Type'}[0], 'notify', 'the server says itself when it is ready');
 ok($server->{'Service.WatchdogSec'}, 'the server is watched');
-like($server->{'Service.ExecReload'}[0], qr/HUP \$MAINPID$/, 'a reload is a HUP to the master');
+my @reload = @{ $server->{'Service.ExecReload'} };
+is(scalar @reload, 2, 'a reload has two steps');
+like($reload[0], qr{/usher-server --print-config\b}, 'a wrong configuration fails it');
+like($reload[1], qr/HUP \$MAINPID$/, '... and a right one is a HUP to the master');
+# systemd 252 takes an interval of 0, documented as no limit, for not set.
+my ($interval) = $server->{'Service.LogRateLimitIntervalSec'}[0] =~ /^(\d+)s$/;
+cmp_ok($interval, '>', 0, 'there is an interval for the rate of lines');
+cmp_ok($server->{'Service.LogRateLimitBurst'}[0] / $interval, '>=', 50_000, 'the journal takes a line for each request of an on-sale');
 is($server->{'Service.KillMode'}[0], 'mixed', 'TERM goes to the master, which lets its workers finish');
 like($server->{'Unit.Requires'}[0], qr/\busher\.socket\b/, 'the server needs its socket');
 for my $key (qw(jwt queue)) {

@@ -1,5 +1,6 @@
 /* log: a line is put together on the stack, cleaned, and written with one write(2), so that lines of several workers
- * never mix. */
+ * never mix. The journal is never waited for: when it does not read (it hangs, or its disk does), lines are dropped and
+ * counted rather than the sale stopped. */
 #include "base/log.h"
 
 #include "base/encode.h"
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,7 +27,8 @@ static struct {
     char program[PROGRAM_SIZE];
     enum log_level level;
     bool journal;
-} state = {.program = "usher", .level = LOG_INFO, .journal = false};
+    unsigned long lost; /* lines that the journal did not take, since it last took one */
+} state = {.program = "usher", .level = LOG_INFO, .journal = false, .lost = 0};
 
 /* Whether stderr is the stream that systemd connected to the journal: $JOURNAL_STREAM is its "device:inode". */
 static bool stderr_is_journal(void)
@@ -34,7 +37,7 @@ static bool stderr_is_journal(void)
     struct stat status;
     char expected[64];
 
-    if (stream == NULL || fstat(STDERR_FILENO, &status) != 0)
+    if (stream == NULL || fstat(STDERR_FILENO, &status) != 0 || !S_ISSOCK(status.st_mode))
         return false;
     snprintf(expected, sizeof expected, "%ju:%ju", (uintmax_t)status.st_dev, (uintmax_t)status.st_ino);
     return strcmp(stream, expected) == 0;
@@ -45,6 +48,7 @@ void log_open(const char *program, enum log_level level)
     snprintf(state.program, sizeof state.program, "%s", program);
     state.level = level;
     state.journal = stderr_is_journal();
+    state.lost = 0;
 }
 
 void log_set_level(enum log_level level)
@@ -76,6 +80,36 @@ static size_t cut(char *line)
         length--;
     memcpy(line + length, CUT_MARK, sizeof CUT_MARK - 1);
     return length + sizeof CUT_MARK - 1;
+}
+
+/* Sends a line to the journal, if it takes it at once: a unix socket takes a line whole or not at all. */
+static bool send_line(const char *line, size_t length)
+{
+    ssize_t sent;
+
+    do
+        sent = send(STDERR_FILENO, line, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
+}
+
+/* A line for the journal, and before it how many it did not take. */
+static void write_journal(const char *line, size_t length)
+{
+    char gap[128];
+
+    if (state.lost > 0) {
+        int size = snprintf(gap, sizeof gap, "<%d>the journal took nothing for a while, lines lost=%lu\n", LOG_WARNING,
+                            state.lost);
+
+        if (!send_line(gap, (size_t)size)) {
+            state.lost++;
+            return;
+        }
+        state.lost = 0;
+    }
+    if (!send_line(line, length))
+        state.lost++;
 }
 
 /* What cannot be written is lost: there is nowhere to say so. */
@@ -120,7 +154,10 @@ void log_line(enum log_level level, const char *format, ...)
         length = cut(line);
     clean(line + start, length - start);
     line[length++] = '\n';
-    write_all(line, length);
+    if (state.journal)
+        write_journal(line, length);
+    else
+        write_all(line, length);
     errno = saved_errno;
 }
 

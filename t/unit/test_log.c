@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -59,18 +60,67 @@ Test(log, levels_filter)
     cr_assert_str_eq(end_capture(), "t: error\nt: warning\nt: second debug\n");
 }
 
-Test(log, the_journal_gets_priorities)
+/* stderr becomes a journal's stream; the journal's end of it is the result. */
+static int become_journal(void)
 {
+    int ends[2];
     struct stat status;
     char stream[64];
 
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    dup2(ends[0], STDERR_FILENO);
+    close(ends[0]);
     fstat(STDERR_FILENO, &status);
     snprintf(stream, sizeof stream, "%ju:%ju", (uintmax_t)status.st_dev, (uintmax_t)status.st_ino);
     setenv("JOURNAL_STREAM", stream, 1);
     log_open("t", LOG_DEBUG);
+    return ends[1];
+}
+
+/* What has come to the journal. */
+static const char *read_journal(int journal)
+{
+    size_t length = 0;
+    ssize_t got;
+
+    while (length < sizeof captured - 1 &&
+           (got = recv(journal, captured + length, sizeof captured - 1 - length, MSG_DONTWAIT)) > 0)
+        length += (size_t)got;
+    captured[length] = '\0';
+    return captured;
+}
+
+Test(log, the_journal_gets_priorities)
+{
+    int journal = become_journal();
+
     log_error("a");
     log_debug("b");
-    cr_assert_str_eq(end_capture(), "<3>a\n<7>b\n");
+    dup2(saved_stderr, STDERR_FILENO);
+    cr_assert_str_eq(read_journal(journal), "<3>a\n<7>b\n");
+}
+
+/* A line that waited would be the end of the test: its time is over after five seconds. */
+Test(log, a_journal_that_does_not_read_is_not_waited_for, .timeout = 5)
+{
+    static char text[3000];
+    int journal = become_journal();
+    const char *rest, *line;
+
+    memset(text, 'x', sizeof text - 1);
+    for (int i = 0; i < 10000; i++)
+        log_info("%d %s", i, text);
+    do
+        rest = read_journal(journal);
+    while (strlen(rest) == sizeof captured - 1);
+    log_info("after");
+    log_info("again");
+    dup2(saved_stderr, STDERR_FILENO);
+    rest = read_journal(journal);
+    line = "<4>the journal took nothing for a while, lines lost=";
+    cr_assert_eq(strncmp(rest, line, strlen(line)), 0, "%s", rest);
+    cr_assert_gt(strtol(rest + strlen(line), NULL, 10), 1000);
+    cr_assert_str_eq(strchr(rest, '\n'), "\n<6>after\n<6>again\n", "said once, and the lines after it are whole");
 }
 
 Test(log, a_journal_elsewhere_is_not_ours)
