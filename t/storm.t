@@ -16,7 +16,7 @@ use Usher::Process;
 package Storm::Books::Test::Box {
     sub new ($class, %rows) { bless {%rows}, $class }
     sub psql ($self, $sql) {
-        return @{ $self->{charges} }      if $sql =~ /kind = 'charge'/;
+        return @{ $self->{charges} }      if $sql =~ /FROM ledger/;
         return @{ $self->{reservations} } if $sql =~ /FROM reservation r/;
         return @{ $self->{recorded} }     if $sql =~ /FROM storm_recorded/;
         return @{ $self->{payments} };
