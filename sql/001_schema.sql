@@ -71,6 +71,9 @@ CREATE TABLE reservation (
     UNIQUE (id, schedule_id, live),                 -- for tickets: they live with it
     UNIQUE (id, user_id, total_price, completed_at) -- for payments: the owner pays the price, at the moment that it says
 );
+CREATE INDEX ON reservation (user_id, id DESC);
+CREATE INDEX reservation_due ON reservation (expires_at) WHERE status = 'held';
+
 CREATE FUNCTION reservation_is_sound() RETURNS trigger
 LANGUAGE plpgsql
 AS $$
@@ -88,8 +91,6 @@ END
 $$;
 CREATE TRIGGER reservation_is_sound BEFORE INSERT OR UPDATE ON reservation
     FOR EACH ROW EXECUTE FUNCTION reservation_is_sound();
-CREATE INDEX ON reservation (user_id, id DESC);
-CREATE INDEX reservation_due ON reservation (expires_at) WHERE status = 'held';
 
 CREATE TABLE reservation_ticket (
     id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -109,7 +110,8 @@ CREATE UNIQUE INDEX one_live_ticket_for_a_seat ON reservation_ticket (schedule_i
 CREATE INDEX ON reservation_ticket (reservation_id, schedule_id);
 
 -- The books: a charge moves its amount from the world outside to the user's wallet, a payment from the wallet to the
--- revenue. An entry that names a reservation is its payment, so that neither can be without the other.
+-- revenue. An entry that names a reservation is its payment, so that neither can be without the other. That a charge is of
+-- more than nothing is usher_charge()'s to see, and usherctl verify's.
 CREATE TABLE ledger (
     id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     user_id        bigint NOT NULL, -- no key: an entry is written with what an update of the wallet returned, or not at all
@@ -146,12 +148,12 @@ CREATE VIEW ledger_entry AS
     UNION ALL
     SELECT id, CASE WHEN reservation_id IS NULL THEN user_id ELSE -1 END, amount, created_at FROM ledger;
 
+-- An Idempotency-Key, and what was done under it.
 CREATE DOMAIN request_key AS text CONSTRAINT request_key_length CHECK (length(VALUE) BETWEEN 1 AND 255);
-
--- Written in the transaction of the effect, and only together with it. One effect for a key; no foreign key to it, which would
--- be a tenth of a charge: reservations and entries of the ledger are never deleted, and usherctl verify looks.
 CREATE TYPE request_effect AS ENUM ('reservation', 'charge', 'payment');
 
+-- Written in the transaction of the effect, and only together with it. There is no foreign key to the effect, which would be a
+-- tenth of a charge: reservations and entries of the ledger are never deleted, and usherctl verify looks.
 CREATE TABLE idempotency_key (
     user_id      bigint NOT NULL,
     key          request_key NOT NULL,
@@ -161,7 +163,7 @@ CREATE TABLE idempotency_key (
     created_at   timestamptz NOT NULL,
     PRIMARY KEY (user_id, key)
 );
-CREATE INDEX ON idempotency_key USING brin (created_at) WITH (autosummarize = on); -- they come in the order of their time
+CREATE INDEX ON idempotency_key (created_at);
 
 -- The line's history, drained from Redis within seconds. Enough to stand the line up again: the queue token itself is not
 -- stored anywhere, it is computed from ticket and user. Users here need not exist in `users`: most only waited.

@@ -11,6 +11,9 @@ DECLARE
     v_locked boolean;
     v_now timestamptz;
 BEGIN
+    IF p_amount <= 0 THEN
+        RAISE EXCEPTION 'a charge of %', p_amount USING ERRCODE = 'check_violation', CONSTRAINT = 'charge_of_something';
+    END IF;
     IF NOT usher_lock_key(p_user, p_key) THEN
         outcome := 'key-in-use';
         RETURN;

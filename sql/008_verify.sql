@@ -72,7 +72,7 @@ FROM (SELECT id, user_id, balance,
       FROM ledger) l
 WHERE balance IS DISTINCT FROM running;
 
--- What came in, what was earned and what is in the wallets.
+-- What came in is what was earned and what is in the wallets; nobody charges nothing, or less.
 CREATE VIEW verify_ledger_zero AS
 SELECT format('charged %s, earned %s, in the wallets %s', charged, earned, wallets) AS breach
 FROM (SELECT coalesce(sum(amount) FILTER (WHERE reservation_id IS NULL), 0) AS charged,
@@ -80,7 +80,8 @@ FROM (SELECT coalesce(sum(amount) FILTER (WHERE reservation_id IS NULL), 0) AS c
      (SELECT coalesce(sum(balance), 0) AS wallets FROM asset) a
 WHERE charged <> earned + wallets
 UNION ALL
-SELECT format('ledger entry %s: amount %s', id, coalesce(amount::text, 'none')) FROM ledger WHERE (amount < 0) IS NOT FALSE;
+SELECT format('ledger entry %s: amount %s', id, coalesce(amount::text, 'none')) FROM ledger
+WHERE (amount < 0 OR amount = 0 AND reservation_id IS NULL) IS NOT FALSE;
 
 CREATE VIEW verify_idempotency AS
 SELECT format('user %s, key "%s" of %s: %s %s', k.user_id, regexp_replace(left(k.key, 40), '[^[:print:]]', '?', 'g'), k.created_at,

@@ -191,6 +191,8 @@ subtest 'money' => sub {
         [ 'a payment goes', "DELETE FROM payment WHERE id = $payment", '23001' ],
         [ 'a negative amount', "$entry (1, -1, 1, NULL, now())", 'money_amount_not_negative' ],
         [ 'a negative balance in the ledger', "$entry (1, 1, -1, NULL, now())", 'money_amount_not_negative' ],
+        [ 'a charge of nothing', q{SELECT usher_charge(1, 0, 1000, 'nothing', '')}, 'charge_of_something' ],
+        [ 'a negative charge', q{SELECT usher_charge(1, -1, 1000, 'less', '')}, 'charge_of_something' ],
         [ 'the ledger is changed',                 'UPDATE ledger SET amount = amount + 1', '23001' ],
         [ 'the ledger is changed, in no row',      'UPDATE ledger SET amount = 1 WHERE false', '23001' ],
         [ 'an entry is taken out',                 "DELETE FROM ledger WHERE id = $charged", '23001' ],
@@ -239,7 +241,8 @@ subtest 'no constraint without a case' => sub {
         SELECT conname FROM pg_constraint c WHERE connamespace = 'public'::regnamespace AND contype IN ('c', 'f', 'p', 'u', 'x')
             AND NOT (contype = 'u' AND conkey @> (SELECT p.conkey FROM pg_constraint p WHERE p.conrelid = c.conrelid AND p.contype = 'p'))
         UNION SELECT relname FROM pg_index i JOIN pg_class c ON c.oid = indexrelid WHERE indisunique
-            AND relnamespace = 'public'::regnamespace AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)});
+            AND relnamespace = 'public'::regnamespace AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
+        UNION SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgtype & 1 = 1});
     cmp_ok(scalar @all, '>', 35, 'the constraints are found');
     is_deeply([ grep { !$met{$_} } sort @all ], [], 'each has refused something above');
 };

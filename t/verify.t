@@ -263,6 +263,8 @@ breaks('a debt, and a doorman who was not told', { 'balance-not-negative' => 1, 
 });
 breaks('a balance on the way that is wrong', { 'running-balance' => 1 },
     sub { sql("UPDATE ledger SET balance = balance + 1 WHERE user_id = $buyer AND reservation_id IS NULL") });
+breaks('a charge of nothing', { 'ledger-zero' => 1 },
+    sub { sql("INSERT INTO ledger (user_id, amount, balance, created_at) VALUES ($buyer, 0, 800, now())") });
 breaks('a negative entry', { 'ledger-zero' => 1 },
     sub { sql("INSERT INTO ledger (user_id, amount, balance, created_at) VALUES ($buyer, -1, 799, now()), ($buyer, 1, 800, now())") });
 breaks('a key without its effect', { idempotency => 1 },

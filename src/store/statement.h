@@ -64,7 +64,7 @@
         " WHERE reservation_opens_at <= c.now AND c.now < reservation_closes_at + interval '1 day' ORDER BY id")         \
                                                                                                                          \
     /* user, schedule, seats, hold ms, limit, key, hash */                                                               \
-    ROW(HOLD, false, "SELECT usher_hold($1, $2, $3, $4, $5, $6, $7)")                                             \
+    ROW(HOLD, false, "SELECT usher_hold($1, $2, $3, $4, $5, $6, $7)")                                                    \
     /* user, reservation */                                                                                              \
     ROW(CANCEL, true, "SELECT * FROM usher_cancel($1, $2)")                                                              \
     ROW(RESERVATION, true, RESERVATION_COLUMNS "WHERE user_id = $1 AND id = $2")                                         \
@@ -73,9 +73,9 @@
     ROW(EXPIRE, true, "SELECT * FROM usher_expire($1)")                                                                  \
                                                                                                                          \
     /* user, amount, max, key, hash */                                                                                   \
-    ROW(CHARGE, true, "SELECT usher_charge($1, $2, $3, $4, $5)")                                                  \
+    ROW(CHARGE, true, "SELECT usher_charge($1, $2, $3, $4, $5)")                                                         \
     /* user, reservation, admitted, key, hash */                                                                         \
-    ROW(PAY, true, "SELECT usher_pay($1, $2, $3, $4, $5)")                                                        \
+    ROW(PAY, true, "SELECT usher_pay($1, $2, $3, $4, $5)")                                                               \
     ROW(PAYMENT, true,                                                                                                   \
         "SELECT id, reservation_id, amount, balance, usher_us(created_at)"                                               \
         " FROM ledger WHERE user_id = $1 AND id = $2 AND reservation_id IS NOT NULL")                                    \
