@@ -27,7 +27,7 @@ my @clean = (
 my %guards = (
     seat => {
         UNIQUE           => 'RETRIES', DOORMAN         => 'RETRIES', SOLD_STAYS  => 'RETRIES', KEY_WITH_EFFECT => 'MONEY',
-        USER_LOCK        => 'MONEY',   PAY_ONLY_HELD   => 'ENDS',    RELEASE_OWN => 'ENDS',    CLAIM_ENDS      => 'ENDS',
+        WALLET           => 'MONEY',   PAY_ONLY_HELD   => 'ENDS',    RELEASE_OWN => 'ENDS',    CLAIM_ENDS      => 'ENDS',
         EXPIRE_ONLY_HELD => 'ENDS',    CLOSE_ONLY_HELD => 'ENDS',    REVIEW_SEEN => 'ENDS',    LOAD_UNCHANGED  => 'LOSES',
         SCHEDULER        => 'ENDLESS',
     },

@@ -5,7 +5,7 @@
  *   Pay      payment_pay() in src/sale/payment.c: usher_pay(), settle.lua (the gate is the other model's, line.pml)
  *   Cancel   reservation_cancel(): usher_cancel(), release.lua
  *   Charge   wallet_charge(): usher_charge()
- *   Expirer  usher-scheduler expire: usher_expire(), then doorman_review(): seats_lapsed.lua, SEATS_TAKEN, release.lua
+ *   Expirer  usher-scheduler expire: usher_expire(), then doorman_review(): seats_doubtful.lua, SEATS_TAKEN, release.lua
  *   Deadlines, Loss    time, and FLUSHALL
  *
  * A Lua script is one atomic step. A transaction is: locks, a step that reads, a step that writes and commits; what the
@@ -125,10 +125,12 @@ byte running;        /* requests that are not at their end */
 #else
 #define UNCHANGED (changes == n)
 #endif
-#ifdef NO_GUARD_USER_LOCK /* usher_lock_user() */
+#ifdef NO_GUARD_WALLET /* neither usher_lock_user(), nor an UPDATE that adds to the balance which it finds */
 #define USER_LOCK_FREE(u) true
+#define BALANCE(u, as_read) as_read
 #else
 #define USER_LOCK_FREE(u) (user_lock[u] == 0)
+#define BALANCE(u, as_read) balance[u]
 #endif
 #ifdef NO_GUARD_KEY_WITH_EFFECT /* the key is stored after the effect, in a transaction of its own */
 #define STORE_KEY_WITH_EFFECT(k, effect) skip
@@ -367,12 +369,12 @@ proctype Pay(byte u; byte k)
     :: atomic { true -> unlock(u, k); goto done } /* dies here, or earlier */
     :: atomic { true -> /* writes and commits */
         if
-        :: !MAY_PAY(id) -> unlock(u, k); goto done /* 410 or 409 */
+        :: !MAY_PAY(id) || BALANCE(u, money) < PRICE -> unlock(u, k); goto done /* 410, 409 or 402 */
         :: else ->
             assert(r[id].status != CANCELLED && r[id].status != EXPIRED); /* its user was told that it ended */
             r[id].status = PAID;
             r[id].payments++;
-            balance[u] = money - PRICE; /* of the balance that was read: right because of the user's lock */
+            balance[u] = BALANCE(u, money) - PRICE;
             payments[u]++;
             effects[k]++;
             STORE_KEY_WITH_EFFECT(k, id);
@@ -425,7 +427,7 @@ proctype Charge(byte u; byte k)
     if
     :: atomic { true -> unlock(u, k); goto done } /* dies here, or earlier */
     :: atomic { true -> /* writes and commits */
-        balance[u] = money + 1;
+        balance[u] = BALANCE(u, money) + 1;
         charges[u]++;
         effects[k]++;
         STORE_KEY_WITH_EFFECT(k, 1);
