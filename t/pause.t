@@ -174,7 +174,7 @@ for my $warm (1, 0) {
         later => \&doorman_agrees,
     );
     meanwhile(
-        'its claim is old and looked at', sub (@cases) { time_passes(Usher::Pause::DOUBTFUL) },
+        'its claim is old and looked at', sub (@cases) { time_passes(Usher::Crash::DOUBTFUL) },
         then => $is_held, later => $stays_held,
     );
     meanwhile(
@@ -483,7 +483,7 @@ sub neglected {
     );
     ask($usher, 'HDEL', $key, $hall->{seats}[3]);
     ask($usher, 'HSET', $key, map({ ($_ => ($now - 1000) . " $over->{user}") } @{ $over->{wanted} }),
-        $hall->{seats}[2] => ($now + (HOLD - Usher::Pause::DOUBTFUL) * 1000) . ' 1', v => $now - 1000 * Usher::Pause::DOUBTFUL);
+        $hall->{seats}[2] => ($now + (HOLD - Usher::Crash::DOUBTFUL) * 1000) . ' 1', v => $now - 1000 * Usher::Crash::DOUBTFUL);
     return { %$over, later => { %$later, reservation => $untold }, wanted => $over->{wanted} };
 }
 

@@ -98,24 +98,26 @@ sub operation ($self, %o) {
     ok(scalar @points, "$o->{name}: passes " . @points . ' points');
     for my $point (@points) {
         my $c = $o->{setup}->();
-        push @{ $self->{pending} }, [ $o, $point, $c, $self->_cut_off($o, $c, $point) ];
+        push @{ $self->{pending} }, [ "$o->{name}: killed at $point", $c, $o->{later}, $self->_cut_off($o, $c, $point) ];
     }
     return;
 }
 
 # The scheduler comes by; what was cut off since the last time is looked at once more.
-sub settle ($self, $what) {
+sub settle ($self, $what) { $self->look_again($what, $self->{pending}) }
+
+# The same for a list of [name, case, later, what was wrong before...], which is empty afterwards; more goes to usherctl verify.
+sub look_again ($self, $what, $pending, @more) {
     my $usher = $self->{usher};
     $usher->clock_advance(DOUBTFUL);
     my $status;
     Usher::Process::until_true(sub { ($status) = $usher->scheduler('expire'); $status == 0 }, 15);
-    for (@{ $self->{pending} }) {
-        my ($o, $point, $c, @wrong) = @$_;
-        push @wrong, map {"later: $_"} $o->{later}->($c);
-        ok(!@wrong, "$o->{name}: killed at $point") or diag join "\n", @wrong;
+    for (splice @$pending) {
+        my ($name, $c, $later, @wrong) = @$_;
+        push @wrong, map {"later: $_"} $later->($c);
+        ok(!@wrong, $name) or diag join "\n", @wrong;
     }
-    $self->{pending} = [];
-    ($status, my ($out, $err)) = $usher->ctl('verify');
+    ($status, my ($out, $err)) = $usher->ctl('verify', @more);
     is($status, 0, "$what: verify finds nothing") or diag $out, $err;
     return;
 }

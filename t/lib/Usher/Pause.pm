@@ -16,9 +16,6 @@ use IO::Select;
 use Test::More;
 use Usher::Process;
 
-# So long after a cut-off claim the scheduler asks about it (src/sale/doorman.c), and a little more.
-use constant DOUBTFUL => 20;
-
 sub new ($class, $usher, $matrix) {
     return bless { usher => $usher, matrix => $matrix, pending => [] }, $class;
 }
@@ -109,19 +106,6 @@ sub meanwhile ($self, $name, $happens, %o) {
 }
 
 # The scheduler comes by; what was stopped since the last time is looked at once more.
-sub settle ($self, $what) {
-    my $usher = $self->{usher};
-    $usher->clock_advance(DOUBTFUL);
-    my $status;
-    Usher::Process::until_true(sub { ($status) = $usher->scheduler('expire'); $status == 0 }, 15);
-    for (@{ $self->{pending} }) {
-        my ($name, $c, $later, @wrong) = @$_;
-        push @wrong, map {"later: $_"} $later->($c);
-        ok(!@wrong, $name) or diag join "\n", @wrong;
-    }
-    $self->{pending} = [];
-    ($status, my ($out, $err)) = $usher->ctl(qw(verify --settle 0));
-    is($status, 0, "$what: verify finds nothing") or diag $out, $err;
-}
+sub settle ($self, $what) { $self->{matrix}->look_again($what, $self->{pending}, qw(--settle 0)) }
 
 1;
