@@ -170,6 +170,38 @@ like("@{ statuses($bare) }", qr/^(?:200|400)$/, 'line ends without CR: read in o
 my $early = raw("\r\nGET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
 is("@{ statuses($early) }", '200', 'an empty line before a request is passed over (RFC 9112 section 2.2)');
 
+# --- headers twice, headers and addresses too long, versions, a body that is announced ---
+
+my $mine   = "Authorization: Bearer " . $usher->jwt(user => 11) . "\r\n";
+my $charge = "POST /v1/balance/charges HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${mine}Content-Type: application/json\r\n";
+for my $case (
+    [ "GET /v1/balance HTTP/1.1\r\nHost: x\r\nConnection: close\r\n$mine$mine",             400, 'two Authorizations' ],
+    [ "GET /v1/balance?" . 'a' x 17_000 . " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n", 414, 'an address that is too long' ],
+    [ "GET /v1/balance HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: " . 'a' x 17_000 . "\r\n", 431, 'a header that is too long' ],
+    [ "TRACE /v1/balance HTTP/1.1\r\nHost: x\r\nConnection: close\r\n",                      405, 'TRACE' ],
+    [ "GET /v1/balance HTTP/9.9\r\nHost: x\r\nConnection: close\r\n",                        505, 'a version of the future' ],
+    [ "${charge}Transfer-Encoding: gzip\r\n",                                               501, 'an encoding alone' ],
+    )
+{
+    my ($text, $status, $name) = @$case;
+    my $r = Usher::Response->parse(raw("$text\r\n"));
+    problem_is($r, $status, $status == 405 ? 'method-not-allowed' : 'invalid-request', "$name is a problem");
+    header_is($r, 'X-Content-Type-Options', 'nosniff', '... with the headers of every answer');
+}
+# nginx passes on the first of them, or both as one text; either way it is the same key the next time.
+for my $times (1, 2) {
+    my $r = Usher::Response->parse(raw("${charge}Idempotency-Key: first\r\nIdempotency-Key: second\r\nContent-Length: 12\r\n\r\n{\"amount\":5}"));
+    status_is($r, 201, 'two Idempotency-Keys');
+}
+my $announced = raw("${charge}Idempotency-Key: e\r\nExpect: 100-continue\r\nContent-Length: 12\r\n\r\n{\"amount\":5}");
+like($announced, qr{^HTTP/1\.1 100 [^\r]*\r\n\r\nHTTP/1\.1 201 }, 'a body that is announced is asked for');
+is($usher->get('/v1/balance', user => 11)->json->{balance}, 10, 'each of the two charges is made once');
+my $too_large = raw("${charge}Idempotency-Key: f\r\nExpect: 100-continue\r\nContent-Length: 20000\r\n\r\n");
+like($too_large, qr{^HTTP/1\.1 413 }, 'one that is too large is refused before it is sent');
+my $old = raw("GET /v1/balance HTTP/1.0\r\n$mine\r\n");
+like($old, qr{^HTTP/1\.1 200 .*"balance":10\b}s, 'HTTP/1.0, without a Host');
+unlike($old, qr/^Transfer-Encoding:/mi, '... gets no chunks');
+
 # --- spellings of a path ---
 
 for my $path (

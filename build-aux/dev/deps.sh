@@ -57,11 +57,11 @@ deps_need() {
     [ -n "$missing" ] || return 0
     if [ "$(id -u)" -ne 0 ]; then
         complain "These Debian packages are missing:"
-        printf '%s\n' "$missing" | awk '{ p = $1; $1 = ""; printf "  %-17s%s\n", p, $0 }' >&2
+        printf '%s\n' "$missing" | awk '{ p = $1; $1 = ""; printf "  %-18s%s\n", p, $0 }' >&2
         die "Install them with:  sudo ./dev deps     (as root without sudo: ./dev deps)"
     fi
     say "Installing what is missing:"
-    printf '%s\n' "$missing" | awk '{ p = $1; $1 = ""; printf "  %-17s%s\n", p, $0 }'
+    printf '%s\n' "$missing" | awk '{ p = $1; $1 = ""; printf "  %-18s%s\n", p, $0 }'
     # In a subshell, so that its traps restore the system whatever ends it.
     (deps_install $(printf '%s\n' "$missing" | awk '{ print $1 }')) || exit 1
     missing=$(deps_missing "$@")
