@@ -39,6 +39,30 @@ struct fuzz_house *fuzz_house(void);
 /* The bytes as a NUL-terminated text in the house's arena. */
 char *fuzz_text(const uint8_t *data, size_t size);
 
+/* The path of a file with this text that only this process sees; valid until the next call. */
+const char *fuzz_hidden_file(const char *text);
+
+void fuzz_set(struct config *config, const char *key, const char *value);
+
+#define FUZZ_SECRET   "0123456789abcdef0123456789abcdef" /* HS256's */
+#define FUZZ_ISSUER   "https://issuer.example"
+#define FUZZ_AUDIENCE "usher"
+
+/* ---- signers.c: a key for each algorithm of bearer tokens, but for HS256's made at start-up ---- */
+
+enum { FUZZ_HS256, FUZZ_RS256, FUZZ_ES256, FUZZ_EDDSA, FUZZ_ALGORITHMS };
+const char *fuzz_algorithm(int algorithm);
+/* The verifier that is configured for this algorithm. */
+struct jwt *fuzz_verifier(int algorithm);
+
+struct fuzz_part {
+    const char *text;
+    size_t length;
+};
+/* Header and claims as a token, signed with the signer's key. HS256 for the verifier of another algorithm: its public
+ * key, which everybody has, is the secret. */
+char *fuzz_sign(int signer, int verifier, struct fuzz_part header, struct fuzz_part claims);
+
 /* ---- transport.c ---- */
 
 /* One request in, one reply out: parameters "NAME=value", the body, and its whole way through fastcgi_read(),

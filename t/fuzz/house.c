@@ -20,8 +20,8 @@ void fuzz_failed(const char *file, int line, const char *rule, const char *what)
     abort();
 }
 
-/* A file that only this process sees; the descriptor stays open. */
-static const char *hidden_file(const char *text)
+/* The descriptor stays open. */
+const char *fuzz_hidden_file(const char *text)
 {
     static char path[64];
     int fd = memfd_create("key", 0);
@@ -38,7 +38,7 @@ const char *__asan_default_options(void)
     return "quarantine_size_mb=4:malloc_context_size=8";
 }
 
-static void set(struct config *config, const char *key, const char *value)
+void fuzz_set(struct config *config, const char *key, const char *value)
 {
     char message[CONFIG_MESSAGE_SIZE];
     REQUIRE(config_set(config, key, value, "fuzz", message), message);
@@ -50,12 +50,12 @@ static void build(struct fuzz_house *house)
     struct pass own = {FUZZ_USER, 11}, others = {FUZZ_OTHER, 12};
     log_open("fuzz", 0); /* not even errors: they are expected here, and writing is slow */
     config_init(&house->config);
-    set(&house->config, "jwt_key_file", hidden_file("0123456789abcdef0123456789abcdef"));
-    set(&house->config, "queue_key_file", hidden_file("fedcba9876543210fedcba9876543210"));
-    set(&house->config, "jwt_issuer", "https://issuer.example");
-    set(&house->config, "jwt_audience", "usher");
-    set(&house->config, "database", "host=/nonexistent dbname=none");
-    set(&house->config, "redis", "/nonexistent/redis.sock");
+    fuzz_set(&house->config, "jwt_key_file", fuzz_hidden_file(FUZZ_SECRET));
+    fuzz_set(&house->config, "queue_key_file", fuzz_hidden_file("fedcba9876543210fedcba9876543210"));
+    fuzz_set(&house->config, "jwt_issuer", FUZZ_ISSUER);
+    fuzz_set(&house->config, "jwt_audience", FUZZ_AUDIENCE);
+    fuzz_set(&house->config, "database", "host=/nonexistent dbname=none");
+    fuzz_set(&house->config, "redis", "/nonexistent/redis.sock");
     house->api = api_new(&house->config, message);
     REQUIRE(house->api, message);
     house->sale = house->api->sale;
