@@ -9,24 +9,19 @@
 -- trigger in plpgsql says as well. So rules of one value are domains, and rules between the values of a row are triggers.
 -- Where a key would still be dear it is left out and usherctl verify looks instead; each such place says so.
 
--- An amount of money.
+-- An amount of money, and a user's number: who that is, the JWT says.
 CREATE DOMAIN money_amount AS bigint CONSTRAINT money_amount_not_negative CHECK (VALUE >= 0);
+CREATE DOMAIN user_number AS bigint CONSTRAINT user_number_positive CHECK (VALUE > 0);
 
 -- The one clock of everything that PostgreSQL decides. Tests replace this function to move the time.
 CREATE FUNCTION usher_clock() RETURNS timestamptz
 LANGUAGE sql VOLATILE PARALLEL SAFE
 AS $$ SELECT clock_timestamp() $$;
 
--- Who ever bought or charged. Identity itself comes from the JWT; a row appears with the first effect.
-CREATE TABLE users (
-    user_id    bigint PRIMARY KEY CHECK (user_id > 0),
-    created_at timestamptz NOT NULL DEFAULT usher_clock()
-);
-
 -- The wallet. balance is the running sum of the user's ledger rows.
 CREATE TABLE asset (
     id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    user_id bigint NOT NULL UNIQUE REFERENCES users,
+    user_id user_number NOT NULL UNIQUE,
     balance money_amount NOT NULL DEFAULT 0
 ) WITH (fillfactor = 80);
 
@@ -60,7 +55,7 @@ CREATE TYPE reservation_status AS ENUM ('held', 'paid', 'expired', 'cancelled');
 
 CREATE TABLE reservation (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    user_id      bigint NOT NULL REFERENCES users,
+    user_id      user_number NOT NULL,
     schedule_id  bigint NOT NULL, -- no key: all holds of a schedule would lock its one row. The tickets' seats have one
     status       reservation_status NOT NULL,
     live         boolean NOT NULL, -- it has its seats: held or paid. Computed by the trigger below
@@ -93,38 +88,41 @@ CREATE TRIGGER reservation_is_sound BEFORE INSERT OR UPDATE ON reservation
     FOR EACH ROW EXECUTE FUNCTION reservation_is_sound();
 
 CREATE TABLE reservation_ticket (
-    id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id             bigint GENERATED ALWAYS AS IDENTITY,
     reservation_id bigint NOT NULL,
     schedule_id    bigint NOT NULL,
     live           boolean NOT NULL, -- it has its seat: held or paid. A payment changes no ticket
     seat_id        bigint NOT NULL,
     location       text NOT NULL,
     price          money_amount NOT NULL,
+    -- Also for the cascade. With both columns the planner takes it on a table without statistics, too; the index below, by
+    -- its schedule alone, would cost a look at every live ticket of the schedule.
+    PRIMARY KEY (reservation_id, schedule_id, seat_id),
     FOREIGN KEY (reservation_id, schedule_id, live) REFERENCES reservation (id, schedule_id, live) ON UPDATE CASCADE,
     FOREIGN KEY (seat_id, schedule_id) REFERENCES concert_seat (id, schedule_id)
 );
 -- One live ticket for a seat: the line that no race can cross.
 CREATE UNIQUE INDEX one_live_ticket_for_a_seat ON reservation_ticket (schedule_id, seat_id) WHERE live;
--- For the cascade. With both columns the planner takes it also on a table without statistics; the index above, by its
--- schedule alone, would cost a look at every live ticket of the schedule.
-CREATE INDEX ON reservation_ticket (reservation_id, schedule_id);
+
+-- Who ever bought or charged.
+CREATE VIEW users AS SELECT user_id FROM asset UNION SELECT user_id FROM reservation;
 
 -- The books: a charge moves its amount from the world outside to the user's wallet, a payment from the wallet to the
 -- revenue. An entry that names a reservation is its payment, so that neither can be without the other. That a charge is of
 -- more than nothing is usher_charge()'s to see, and usherctl verify's.
 CREATE TABLE ledger (
-    id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id             bigint GENERATED ALWAYS AS IDENTITY,
     user_id        bigint NOT NULL, -- no key: an entry is written with what an update of the wallet returned, or not at all
     amount         money_amount NOT NULL,
     balance        money_amount NOT NULL, -- the wallet's after this entry
     reservation_id bigint, -- what was paid; null: a charge
     created_at     timestamptz NOT NULL,
+    PRIMARY KEY (user_id, id),
     -- The payer owns the reservation, the amount is its price, and it is paid and stays so: what is not paid has no time of
     -- its completion that an entry could name. (And a key that was null is not looked for when it gets a value.)
     CONSTRAINT ledger_reservation_fkey FOREIGN KEY (reservation_id, user_id, amount, created_at)
         REFERENCES reservation (id, user_id, total_price, completed_at)
 );
-CREATE INDEX ON ledger (user_id, id DESC);
 CREATE UNIQUE INDEX one_payment_for_a_reservation ON ledger (reservation_id) WHERE reservation_id IS NOT NULL;
 
 CREATE VIEW payment AS
@@ -166,7 +164,7 @@ CREATE TABLE idempotency_key (
 CREATE INDEX ON idempotency_key (created_at);
 
 -- The line's history, drained from Redis within seconds. Enough to stand the line up again: the queue token itself is not
--- stored anywhere, it is computed from ticket and user. Users here need not exist in `users`: most only waited.
+-- stored anywhere, it is computed from ticket and user. Most users here only waited, and are not in `users`.
 CREATE TYPE waiting_status AS ENUM ('waiting', 'active', 'used', 'expired', 'left');
 
 CREATE TABLE waiting_token (

@@ -20,11 +20,13 @@ $$;
 -- outcome: created | replayed (with the reservation), or the refusal: key-in-use, key-reused, not-found, foreign-seat,
 -- sales-closed, seat-limit, seat-unavailable. With replayed and seat-unavailable, taken says which of the seats are taken
 -- now: JSON text [[seat id, deadline in ms (0 when sold), holder], ...].
--- A unique violation (SQLSTATE 23505) means that another hold won while this one ran: run it again and be told.
+-- p_look false: the doorman knows of no earlier hold of the seats, so nobody looks whether there is one. A unique violation
+-- (SQLSTATE 23505) means that there is, or that another hold won while this one ran: run it again with p_look and be told.
 -- Two looks, then two rows: what a statement costs is mostly its start, so there is no aggregate where a loop over one or two
 -- seats will do.
 CREATE FUNCTION usher_hold(
     p_user bigint, p_schedule bigint, p_seats bigint[], p_hold_ms bigint, p_limit bigint, p_key text, p_hash bytea,
+    p_look boolean DEFAULT true,
     OUT outcome text, OUT reservation_id bigint, OUT total bigint, OUT reserved_us bigint, OUT expires_us bigint,
     OUT tickets text, OUT taken text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -35,13 +37,13 @@ DECLARE
     v_now timestamptz;
     v_until timestamptz;
     v_open boolean;
-    v_new boolean;
-    v_earlier bigint;
+    v_earlier boolean;
     v_seat bigint;
     v_seats bigint := cardinality(p_seats);
-    v_of record;
+    v_of bigint;
+    v_price bigint;
+    v_location text;
     v_foreign boolean := false;
-    v_lapsed bigint[];
     v_prices bigint[];
     v_locations text[];
     v_ticket bigint;
@@ -70,38 +72,30 @@ BEGIN
 
     v_now := usher_clock();
     SELECT s.reservation_opens_at <= v_now AND v_now < s.reservation_closes_at,
-           NOT EXISTS (SELECT FROM users u WHERE u.user_id = p_user),
-           (SELECT r.id FROM reservation r WHERE r.user_id = p_user AND r.schedule_id = p_schedule AND r.live LIMIT 1)
-        INTO v_open, v_new, v_earlier
+           EXISTS (SELECT FROM reservation r WHERE r.user_id = p_user AND r.schedule_id = p_schedule AND r.live)
+        INTO v_open, v_earlier
         FROM concert_schedule s WHERE s.id = p_schedule;
     IF NOT FOUND THEN
         outcome := 'not-found';
         RETURN;
     END IF;
-    -- Whose ticket a seat has: mostly nobody's, the doorman has seen to that.
     total := 0;
     FOREACH v_seat IN ARRAY p_seats LOOP
-        SELECT c.schedule_id, c.price, c.location, t.reservation_id INTO v_of
-            FROM concert_seat c
-            LEFT JOIN reservation_ticket t ON t.schedule_id = p_schedule AND t.seat_id = v_seat AND t.live
-            WHERE c.id = v_seat;
+        SELECT c.schedule_id, c.price, c.location INTO v_of, v_price, v_location FROM concert_seat c WHERE c.id = v_seat;
         IF NOT FOUND THEN
             outcome := 'not-found';
             RETURN;
         END IF;
-        v_foreign := v_foreign OR v_of.schedule_id <> p_schedule;
-        IF v_of.reservation_id IS NOT NULL THEN
-            v_lapsed := v_lapsed || v_of.reservation_id;
-        END IF;
-        v_prices := v_prices || v_of.price;
-        v_locations := v_locations || v_of.location;
-        total := total + v_of.price;
+        v_foreign := v_foreign OR v_of <> p_schedule;
+        v_prices := v_prices || v_price;
+        v_locations := v_locations || v_location;
+        total := total + v_price;
     END LOOP;
     IF v_foreign OR NOT v_open THEN
         outcome := CASE WHEN v_foreign THEN 'foreign-seat' ELSE 'sales-closed' END;
         RETURN;
     END IF;
-    IF v_lapsed IS NOT NULL THEN
+    IF p_look THEN
         -- Live means paid, or held and not past its deadline. What has lapsed is closed here and now by whoever wants the seat.
         taken := usher_taken(p_schedule, p_seats, v_now);
         IF taken IS NOT NULL THEN
@@ -109,11 +103,13 @@ BEGIN
             RETURN;
         END IF;
         UPDATE reservation SET status = 'expired'
-            WHERE id IN (SELECT r.id FROM reservation r WHERE r.id = ANY (v_lapsed) ORDER BY r.id FOR UPDATE)
+            WHERE id IN (SELECT r.id FROM reservation_ticket t JOIN reservation r ON r.id = t.reservation_id
+                         WHERE t.schedule_id = p_schedule AND t.seat_id = ANY (p_seats) AND t.live
+                         ORDER BY r.id FOR UPDATE OF r)
               AND status = 'held' AND expires_at <= v_now;
     END IF;
     -- What the user has already, if anything.
-    IF v_earlier IS NOT NULL THEN
+    IF v_earlier THEN
         SELECT v_seats + count(*) INTO v_seats
             FROM reservation r JOIN reservation_ticket t ON t.reservation_id = r.id
             WHERE r.user_id = p_user AND r.schedule_id = p_schedule
@@ -125,9 +121,6 @@ BEGIN
     END IF;
 
     v_until := v_now + p_hold_ms * interval '1 millisecond';
-    IF v_new THEN
-        INSERT INTO users (user_id) VALUES (p_user) ON CONFLICT DO NOTHING;
-    END IF;
     INSERT INTO reservation (user_id, schedule_id, status, total_price, reserved_at, expires_at)
         VALUES (p_user, p_schedule, 'held', total, v_now, v_until)
         RETURNING id INTO reservation_id;

@@ -29,7 +29,7 @@ BEGIN
     IF NOT FOUND THEN
         SELECT 'replayed', l.id, l.amount, l.balance, usher_us(l.created_at)
             INTO outcome, charge_id, amount, balance, charged_us
-            FROM idempotency_key k JOIN ledger l ON l.id = k.effect_id
+            FROM idempotency_key k JOIN ledger l ON l.id = k.effect_id AND l.user_id = k.user_id
             WHERE k.user_id = p_user AND k.key = p_key AND k.request_hash = p_hash AND k.effect = 'charge';
         outcome := coalesce(outcome, 'key-reused');
         RETURN;
@@ -43,7 +43,6 @@ BEGIN
             outcome := 'balance-limit';
             RETURN;
         END IF;
-        INSERT INTO users (user_id) VALUES (p_user) ON CONFLICT DO NOTHING;
         INSERT INTO asset (user_id, balance) VALUES (p_user, p_amount);
         balance := p_amount;
     END IF;
@@ -86,7 +85,7 @@ BEGIN
             SELECT 'replayed', l.id, l.amount, l.balance, usher_us(l.created_at), r.schedule_id, usher_seat_ids(r.id)
                 INTO outcome, payment_id, price, balance, paid_us, schedule_id, seats
                 FROM ledger l JOIN reservation r ON r.id = l.reservation_id
-                WHERE l.id = v_seen.effect_id AND v_seen.request_hash = p_hash AND v_seen.effect = 'payment';
+                WHERE l.user_id = p_user AND l.id = v_seen.effect_id AND v_seen.request_hash = p_hash AND v_seen.effect = 'payment';
             outcome := coalesce(outcome, 'key-reused');
             RETURN;
         END IF;

@@ -12,7 +12,7 @@ GRANT SELECT ON users, asset, concert, concert_schedule, concert_seat, reservati
     ledger_entry, idempotency_key, waiting_token, line_setting TO usher;
 GRANT EXECUTE ON FUNCTION usher_clock(), usher_us(timestamptz), usher_ticket(bigint, bigint, text, bigint), usher_tickets(bigint),
     usher_seat_ids(bigint) TO usher;
-GRANT EXECUTE ON FUNCTION usher_hold(bigint, bigint, bigint[], bigint, bigint, text, bytea) TO usher;
+GRANT EXECUTE ON FUNCTION usher_hold(bigint, bigint, bigint[], bigint, bigint, text, bytea, boolean) TO usher;
 GRANT EXECUTE ON FUNCTION usher_cancel(bigint, bigint) TO usher;
 GRANT EXECUTE ON FUNCTION usher_expire(bigint) TO usher;
 GRANT EXECUTE ON FUNCTION usher_charge(bigint, bigint, bigint, text, bytea) TO usher;

@@ -171,9 +171,10 @@ $usher->psql(q{
         END LOOP;
     END $do$;
     ALTER DOMAIN money_amount DROP CONSTRAINT money_amount_not_negative;
+    ALTER DOMAIN user_number DROP CONSTRAINT user_number_positive;
     DROP INDEX one_live_ticket_for_a_seat, one_live_token_for_a_user;
     CREATE SCHEMA kept});
-my @tables = qw(users asset reservation reservation_ticket ledger idempotency_key waiting_token);
+my @tables = qw(asset reservation reservation_ticket ledger idempotency_key waiting_token);
 $usher->psql(join ';', map {"CREATE TABLE kept.$_ AS TABLE public.$_"} @tables);
 
 # The columns that are not computed.
@@ -230,7 +231,7 @@ breaks('paid after its deadline', { 'reservation-state' => 1 },
         sql("UPDATE reservation SET completed_at = expires_at + interval '1s' WHERE id = $sold",
             "UPDATE ledger SET created_at = (SELECT completed_at FROM reservation WHERE id = $sold) WHERE reservation_id = $sold");
     });
-breaks('a reservation of nobody', { 'reservation-state' => 1 }, sub { sql("DELETE FROM users WHERE user_id = $holder") });
+breaks('a reservation of nobody', { 'reservation-state' => 1 }, sub { sql("UPDATE reservation SET user_id = 0 WHERE id = $cancelled") });
 breaks('a wrong total', { 'reservation-total' => 1 }, sub { sql("UPDATE reservation SET total_price = 201 WHERE id = $held") });
 breaks('a reservation without tickets', { 'reservation-total' => 1 },
     sub { sql("DELETE FROM reservation_ticket WHERE reservation_id = $cancelled") });
@@ -253,7 +254,7 @@ breaks('a payment of no reservation, and a reservation without its payment', { p
 breaks('money from nowhere', { balance => 1, 'ledger-zero' => 1 }, sub { sql("UPDATE asset SET balance = balance + 1 WHERE user_id = $holder") });
 breaks('a wallet is gone', { balance => 1, 'ledger-zero' => 1 }, sub { sql("DELETE FROM asset WHERE user_id = $holder") });
 breaks('a debt, and a doorman who was not told', { 'balance-not-negative' => 1, 'doorman-free' => 1 }, sub {
-    sql('INSERT INTO users VALUES (900)', 'INSERT INTO asset (user_id, balance) VALUES (900, -100)',
+    sql('INSERT INTO asset (user_id, balance) VALUES (900, -100)',
         qq{WITH r AS (INSERT INTO reservation (user_id, schedule_id, status, live, total_price, reserved_at, expires_at, completed_at)
                       VALUES (900, $other, 'paid', true, 100, now(), $tomorrow, now()) RETURNING id),
                 t AS (INSERT INTO reservation_ticket (reservation_id, schedule_id, live, seat_id, location, price)

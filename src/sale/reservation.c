@@ -131,6 +131,7 @@ struct attempt {
     const char *claim; /* this request's own, as the doorman has it; NULL: it found one of an earlier request of the
                           same user, perhaps one that was cut off */
     int64_t claimed;        /* the deadline in it */
+    bool look;              /* whether the seats may have a hold that is over and not closed */
     struct token_life undo; /* of what the claim did to the life of the token */
 };
 
@@ -155,12 +156,11 @@ static void set_right(struct sale *sale, struct arena *arena, const struct attem
         log_warning("the doorman keeps a claim until it lapses schedule=%" PRId64, a->schedule);
 }
 
-static enum pg_end decide(struct sale *sale, struct arena *arena, const struct attempt *a, struct pg_rows **rows)
+static enum pg_end run_hold(struct sale *sale, struct arena *arena, const struct attempt *a, bool look,
+                            struct pg_rows **rows)
 {
     struct pg_params params = {.arena = arena};
     bool keyed = a->idempotency->key != NULL;
-    idempotency_describe(a->idempotency, arena, "hold:%" PRId64 "%s", a->schedule,
-                         hash_text(arena, a->seats, a->count));
     pg_int(&params, a->pass->user);
     pg_int(&params, a->schedule);
     pg_ids(&params, a->seats, a->count);
@@ -168,10 +168,18 @@ static enum pg_end decide(struct sale *sale, struct arena *arena, const struct a
     pg_int(&params, sale->config->seat_limit);
     pg_text(&params, a->idempotency->key);
     pg_hex(&params, keyed ? a->idempotency->hash : NULL, REQUEST_HASH_SIZE);
-    enum pg_end end = pg_run(sale->pg, arena, STATEMENT_HOLD, &params, keyed, rows);
-    /* Another hold of a seat was committed while this one ran: a second look tells which. */
+    pg_bool(&params, look);
+    return pg_run(sale->pg, arena, STATEMENT_HOLD, &params, keyed, rows);
+}
+
+static enum pg_end decide(struct sale *sale, struct arena *arena, const struct attempt *a, struct pg_rows **rows)
+{
+    idempotency_describe(a->idempotency, arena, "hold:%" PRId64 "%s", a->schedule,
+                         hash_text(arena, a->seats, a->count));
+    enum pg_end end = run_hold(sale, arena, a, a->look, rows);
+    /* There is another hold of a seat, or one was committed while this one ran: a look tells which. */
     if (end == PG_CONFLICT)
-        end = pg_run(sale->pg, arena, STATEMENT_HOLD, &params, keyed, rows);
+        end = run_hold(sale, arena, a, true, rows);
     return end == PG_CONFLICT ? PG_UNAVAILABLE : end;
 }
 
@@ -245,7 +253,8 @@ enum error reservation_hold(struct sale *sale, struct arena *arena, const struct
                             const int64_t *seats, size_t count, struct idempotency *idempotency,
                             struct reservation *reservation, bool *replayed, struct refusal *refusal)
 {
-    struct attempt a = {.pass = pass, .schedule = schedule, .seats = seats, .count = count, .idempotency = idempotency};
+    struct attempt a = {
+        .pass = pass, .schedule = schedule, .seats = seats, .count = count, .idempotency = idempotency, .look = true};
     struct redis_value *reply;
     enum error error = claim_from_doorman(sale, arena, pass, schedule, seats, count, &reply);
     if (error == OK)
@@ -258,8 +267,9 @@ enum error reservation_hold(struct sale *sale, struct arena *arena, const struct
             return E_SEAT_UNAVAILABLE;
     } else {
         a.claimed = redis_integer_at(reply, 1);
+        a.look = redis_integer_at(reply, 2) == 1;
         a.claim = arena_printf(arena, "%" PRId64 " %" PRId64, a.claimed, pass->user);
-        a.undo = (struct token_life){.from = redis_integer_at(reply, 3), .to = redis_integer_at(reply, 2)};
+        a.undo = (struct token_life){.from = redis_integer_at(reply, 4), .to = redis_integer_at(reply, 3)};
     }
     error = hold_in_truth(sale, arena, &a, reservation, replayed, refusal);
     if (error == E_INVALID_REQUEST) {

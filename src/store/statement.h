@@ -63,8 +63,8 @@
         "SELECT id FROM concert_schedule, (SELECT usher_clock() AS now) AS c"                                            \
         " WHERE reservation_opens_at <= c.now AND c.now < reservation_closes_at + interval '1 day' ORDER BY id")         \
                                                                                                                          \
-    /* user, schedule, seats, hold ms, limit, key, hash */                                                               \
-    ROW(HOLD, false, "SELECT usher_hold($1, $2, $3, $4, $5, $6, $7)")                                                    \
+    /* user, schedule, seats, hold ms, limit, key, hash, look */                                                         \
+    ROW(HOLD, false, "SELECT usher_hold($1, $2, $3, $4, $5, $6, $7, $8)")                                                \
     /* user, reservation */                                                                                              \
     ROW(CANCEL, true, "SELECT * FROM usher_cancel($1, $2)")                                                              \
     ROW(RESERVATION, true, RESERVATION_COLUMNS "WHERE user_id = $1 AND id = $2")                                         \

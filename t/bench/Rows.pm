@@ -79,9 +79,8 @@ sub books ($count, $balance, $held) {
     halls($count);
     my $sql = "BEGIN;
         ALTER TABLE ledger DISABLE TRIGGER append_only;
-        TRUNCATE reservation, reservation_ticket, ledger, idempotency_key, asset, users RESTART IDENTITY;
+        TRUNCATE reservation, reservation_ticket, ledger, idempotency_key, asset RESTART IDENTITY;
         ALTER TABLE ledger ENABLE TRIGGER append_only;
-        INSERT INTO users SELECT u FROM generate_series(1, $count) AS u;
         INSERT INTO asset (user_id, balance) SELECT u, $balance FROM generate_series(1, $count) AS u;
         TRUNCATE floor.asset, floor.reservation, floor.reservation_ticket, floor.payment RESTART IDENTITY;
         INSERT INTO floor.asset SELECT u, $balance FROM generate_series(1, $count) AS u;";
@@ -97,7 +96,7 @@ sub books ($count, $balance, $held) {
         if $held;
     sql($sql . 'COMMIT');
     # What is empty is not analysed: as in a new season, the planner has not seen it yet.
-    sql('ANALYZE users, asset, floor.asset' . ($held ? ', reservation, reservation_ticket, floor.reservation' : ''));
+    sql('ANALYZE asset, floor.asset' . ($held ? ', reservation, reservation_ticket, floor.reservation' : ''));
     sql('CHECKPOINT');
     doormen_anew();
 }

@@ -11,13 +11,13 @@ if ticket == ARGV[3] and tonumber(issued) <= tonumber(ARGV[4]) then
   redis.call('XADD', KEYS[3], '*', 'e', 'used', 'k', ticket, 'u', user, 'at', int(now()))
   lived = 1
 end
-local changed = 0
-for i = 5, #ARGV do
-  local value = '0 ' .. user
-  if redis.call('HGET', KEYS[4], ARGV[i]) ~= value then
-    redis.call('HSET', KEYS[4], ARGV[i], value)
-    changed = changed + 1
+local seats = {unpack(ARGV, 5)}
+local hall = redis.call('HMGET', KEYS[4], 'n', unpack(seats))
+local sold = {'n', int((hall[1] or 0) + 1)}
+for i, seat in ipairs(seats) do
+  if hall[i + 1] ~= '0 ' .. user then
+    sold[#sold + 1], sold[#sold + 2] = seat, '0 ' .. user
   end
 end
-if changed > 0 then redis.call('HINCRBY', KEYS[4], 'n', 1) end
+if #sold > 2 then redis.call('HSET', KEYS[4], unpack(sold)) end
 return lived

@@ -161,7 +161,7 @@ sub ruined ($usher, $drop, $create, $code) {
     $code->();
     $usher->psql(
         "SET session_replication_role = replica;
-        TRUNCATE idempotency_key, ledger, reservation_ticket, reservation, asset, users; $create"
+        TRUNCATE idempotency_key, ledger, reservation_ticket, reservation, asset; $create"
     );
     ask($usher, 'DEL', $_) for ask($usher, 'KEYS', 's:*');
     return;
