@@ -142,6 +142,7 @@ is(scalar @{ show(7, $hold->{id})->json->{tickets} }, 2, 'a cancelled reservatio
 
 # Expiry: at the deadline, not at the next tick.
 my $expiring = reserve(10, [ @seats[ 20, 21 ] ])->json;
+shape_is(reserve(10, [ $seats[24] ]), 201, $held, 'another hold');
 $usher->clock_advance(290);
 is(show(10, $expiring->{id})->json->{status}, 'held', 'before the deadline it is held');
 cmp_ok(show(10, $expiring->{id})->json->{expires_in_seconds}, '<=', 10, 'with little time left');
@@ -156,6 +157,8 @@ shape_is($successor,                201, $held,         'another may book its se
 shape_is(show(10, $expiring->{id}), 200, as('expired'), 'the first stays expired');
 status_is($usher->delete("/v1/reservations/$expiring->{id}", user => 10), 204, 'cancelling an expired one is 204');
 is(show(11, $successor->json->{id})->json->{status}, 'held', 'and takes nothing from the successor');
+$usher->redis('HDEL', "s:{main}:$schedule:seats", $seats[24]);
+shape_is(reserve(12, [ $seats[24] ]), 201, $held, 'also where the doorman knows nothing of the expired hold');
 shape_is(reserve(10, [ @seats[ 30 .. 33 ] ]), 201, $held, 'expired seats do not count against the limit');
 is(($usher->scheduler('expire'))[0], 0, 'usher-scheduler expire');
 is($usher->psql(q{SELECT count(*) FROM reservation WHERE status = 'held' AND expires_at <= usher_clock()}),

@@ -14,7 +14,9 @@ Usage: ./dev bench [ROW ...]     usher beside its floor: queue poll issue concer
        ./dev bench million       a million people in the line: joining, memory, poll, promotion, rebuilding
 
 The table also goes to build/dev/bench.json, where rows of earlier benches stay until they are measured again. BENCH_SECONDS=5 and BENCH_RUNS=3 are the defaults.
-The floor closes connections as libfcgi does; with BENCH_FLOOR=quick as usher does, which is less work. Nothing else should be busy.
+The floor closes connections as libfcgi does and its tables have no foreign keys. BENCH_FLOOR=quick: it closes as usher does,
+which is less work; BENCH_FLOOR=keys: with the foreign keys of the requirements' ERD; BENCH_FLOOR=quick,keys: both. Nothing else
+should be busy.
 HELP
 }
 
@@ -101,10 +103,18 @@ bench_floor() {
     install -m 755 "$BUILD/release/t/bench/floor" "$RUN/bin/" || fail "cannot copy the floor to $RUN/bin"
     install -d -m 755 "$RUN/floor" && install -m 644 t/bench/floor/*.lua "$RUN/floor/" || fail "cannot copy the scripts"
     owner_psql -d usher -f t/bench/floor.sql >"$RUN/logs/floor.sql.log" 2>&1 || fail "t/bench/floor.sql failed." floor.sql
+    bench_quick=
+    for bench_word in $(printf '%s' "${BENCH_FLOOR:-}" | tr , ' '); do
+        case $bench_word in
+            quick) bench_quick=-q ;;
+            keys) owner_psql -d usher -f t/bench/floor_keys.sql >>"$RUN/logs/floor.sql.log" 2>&1 || fail "t/bench/floor_keys.sql failed." floor.sql ;;
+            *) die "BENCH_FLOOR: there is no '$bench_word'; it knows quick and keys" ;;
+        esac
+    done
     BENCH_WORKERS=$(cat "/proc/$(bench_pid usher-server)/task/$(bench_pid usher-server)/children" | wc -w)
     stack_spawn floor floor "$RUN/bin/floor" -s "$RUN/server/floor.sock" -w "$BENCH_WORKERS" -r "$RUN/redis/redis.sock" \
         -d "host=$RUN/pg port=$PG_PORT dbname=usher user=usher" -l "$RUN/floor" -b "$RUN/work" \
-        ${BENCH_FLOOR:+-q}
+        $bench_quick
     await floor floor test -S "$RUN/server/floor.sock"
     # The same nginx, with a second server in front of the floor.
     curl -s -o "$RUN/work/line" "http://127.0.0.1:$BENCH_PORT/v1/queue" || fail "usher does not answer"
