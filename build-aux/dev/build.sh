@@ -2,6 +2,8 @@
 #
 # Sourced by dev. What the tools print goes to build/<name>.log; a failure shows the end of it.
 
+CLANG_FORMAT_VERSION=14 # Debian 12's
+
 # build NAME 'WHAT' CONFIGURE-ARGUMENT...: brings build/NAME up to date.
 build() {
     build_name=$1 build_what=$2
@@ -53,10 +55,11 @@ build_check() {
     build_clang
 }
 
-# clang only reads the sources, with the flags of build/check: its warnings need no code. Not again while nothing changes.
+# clang only reads the sources, with the flags of build/check: its warnings need no code; clang-format looks at their layout.
+# Not again while nothing changes.
 build_clang() {
     build_name=clang build_stamp=$BUILD/check/.clang-clean
-    if [ -e "$build_stamp" ] && [ -z "$(find src t/unit "$BUILD/check/Makefile" -newer "$build_stamp" -type f -print | head -n 1)" ]
+    if [ -e "$build_stamp" ] && [ -z "$(find src t/unit t/fuzz t/bench .clang-format "$BUILD/check/Makefile" -newer "$build_stamp" -type f -print | head -n 1)" ]
     then
         return
     fi
@@ -68,6 +71,10 @@ build_clang() {
         '-Wno-unknown-warning-option -Werror' |
         make -s --no-print-directory -C "$BUILD/check" -f - "FOLDERS=$SRC/src $SRC/t/unit" read >"$BUILD/clang.log" 2>&1 ||
         build_failed
+    # Another version lays some things out otherwise.
+    if clang-format --version | grep -q " version $CLANG_FORMAT_VERSION\."; then
+        make -s --no-print-directory -C "$BUILD/check" format-check >"$BUILD/clang.log" 2>&1 || build_failed
+    fi
     touch "$build_stamp"
     say "done"
 }

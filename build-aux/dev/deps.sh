@@ -23,6 +23,7 @@ redis-tools       run    Redis, as a private server, and redis-cli
 nginx             run    the web server, as a private server
 curl              run    asks the stack whether it is ready
 clang             check  the second compiler that must have no warnings
+clang-format      check  looks whether the code is laid out as .clang-format says
 libclang-rt-14-dev check clang's sanitizers and fuzzer
 libcriterion-dev  check  unit tests
 perl              check  prove and the tests' harness

@@ -11,8 +11,8 @@ enum log_level { LOG_ERROR = 3, LOG_WARNING = 4, LOG_NOTICE = 5, LOG_INFO = 6, L
 void log_open(const char *program, enum log_level level);
 void log_set_level(enum log_level level);
 
-/* One line, written with one write(2); a journal that does not read is not waited for, and told afterwards how many lines
- * were lost. Control characters in it are replaced by '?', so that no value forges a line. */
+/* One line, written with one write(2); a journal that does not read is not waited for, and told afterwards how many
+ * lines were lost. Control characters in it are replaced by '?', so that no value forges a line. */
 void log_line(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 #define log_error(...)   log_line(LOG_ERROR, __VA_ARGS__)
 #define log_warning(...) log_line(LOG_WARNING, __VA_ARGS__)

@@ -11,8 +11,8 @@
 #define KEY_TOKENS  "q:{main}:tokens"  /* HASH user -> "ticket issued [activated [used]]" */
 #define KEY_WAITING "q:{main}:waiting" /* ZSET ticket -> user */
 #define KEY_ACTIVE  "q:{main}:active"  /* ZSET deadline in ms -> user */
-/* HASH serving, credit, tick, batch, most, allowed, paused; run: see restore.h, restoring: who restores the line, restored: who did last;
- * adaptive: share, cap, judged, shows, no_shows */
+/* HASH serving, credit, tick, batch, most, allowed, paused; run: see restore.h, restoring: who restores the line,
+ * restored: who did last; adaptive: share, cap, judged, shows, no_shows */
 #define KEY_ADMISSION "q:{main}:admission"
 #define KEY_ADMITTED  "q:{main}:admitted" /* ZSET time in ms -> "time-serving count" of the last period */
 #define KEY_PULSE     "q:{main}:pulse"    /* HASH served, slow, holds, refused, paid since last judged */

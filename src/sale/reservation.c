@@ -130,8 +130,8 @@ struct attempt {
     struct idempotency *idempotency;
     const char *claim; /* this request's own, as the doorman has it; NULL: it found one of an earlier request of the
                           same user, perhaps one that was cut off */
-    int64_t claimed;        /* the deadline in it */
-    bool look;              /* whether the seats may have a hold that is over and not closed */
+    int64_t claimed;   /* the deadline in it */
+    bool look;         /* whether the seats may have a hold that is over and not closed */
     struct token_life undo; /* of what the claim did to the life of the token */
 };
 

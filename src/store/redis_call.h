@@ -4,8 +4,8 @@
 
 #include "store/redis.h"
 
-/* Its keys are complete: a script gets their number and, as its first argument, room for the clock's offset. Asking again
- * does nothing. */
+/* Its keys are complete: a script gets their number and, as its first argument, room for the clock's offset. Asking
+ * again does nothing. */
 void redis_call_complete(struct redis_call *call);
 /* It is sent now: a script gets the clock's offset of this moment (0 but in tests). */
 void redis_call_date(struct redis_call *call);
