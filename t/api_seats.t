@@ -124,6 +124,45 @@ is_deeply(
     'seats may be looked at before the sale opens'
 );
 
+# Whoever knows the hall of a moment ago is told what is new: no look at a hall in which people buy asks for all of it.
+sub whole_halls { join(' ', $usher->redis('INFO', 'commandstats')) =~ /cmdstat_hgetall:calls=(\d+)/ ? $1 : 0 }
+my $big  = do { my ($id, @of_it) = $usher->schedule($concert, seats => 50); { id => $id, seats => \@of_it } };
+my %says = map { ($_ => 'available') } @{ $big->{seats} };
+my $i    = 0;
+
+# What everybody sees, each worker asked.
+sub big_is ($what) {
+    my @all = map { by_id($_) } $usher->parallel([ ([ GET => "/v1/schedules/$big->{id}/seats?all=true", @them ]) x 8 ]);
+    is_deeply([ grep { !eq_hash($_, \%says) } @all ], [], $what);
+}
+big_is('a hall is empty');
+my $wholes = whole_halls();
+for my $user (30 .. 39) {
+    my ($buyer) = $usher->admit($user);
+    my ($one, $two, $three) = @{ $big->{seats} }[ map { 4 * $i + $_ } 0 .. 2 ];
+    $usher->charge($user, 100_000);
+    my $sold = $usher->hold($user, $buyer, $big->{id}, $one, $two);
+    my $back = $usher->hold($user, $buyer, $big->{id}, $three);
+    @says{ $one, $two, $three } = ('held') x 3;
+    big_is("user $user holds");
+    status_is($usher->delete("/v1/reservations/$back->{id}", user => $user), 204, 'gives one back');
+    status_is($usher->post('/v1/payments', user => $user, token => $buyer, body => { reservation_id => $sold->{id} }), 201, 'pays');
+    @says{ $one, $two, $three } = ('sold', 'sold', 'available');
+    big_is('and all see it');
+    $i++;
+}
+is(whole_halls(), $wholes, 'and nobody had to be told the whole hall');
+my $doorman = "s:{main}:$big->{id}:seats";
+$usher->redis('HSET', $doorman, $big->{seats}[49], '0 99');
+$usher->redis('HINCRBY', $doorman, 'n', 1);
+$says{ $big->{seats}[49] } = 'sold';
+big_is('a change that is not told is seen');
+cmp_ok(whole_halls(), '>', $wholes, 'in the whole hall');
+$usher->redis('HDEL', $doorman, $big->{seats}[49]);
+$usher->redis('HINCRBY', $doorman, 'n', 1000);
+$says{ $big->{seats}[49] } = 'available';
+big_is('more changes than are told are seen');
+
 # Losing Redis' memory of the seats changes nothing.
 $usher->redis('DEL', $usher->redis('KEYS', 's:*'));
 is(by_id($usher->get("$path?all=true", @them))->{ $seats[0] },

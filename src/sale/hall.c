@@ -140,16 +140,21 @@ static int by_id(const void *a, const void *b)
     return (x->id > y->id) - (x->id < y->id);
 }
 
-static void read_doorman(struct kept_hall *kept, const char *version, const struct redis_value *all)
+static void forget_taken(struct kept_hall *kept)
 {
     for (size_t i = 0; i < kept->hall.count; i++)
         kept->hall.seats[i].deadline = -1;
-    for (size_t i = 0; i + 1 < all->count; i += 2) {
-        struct seat wanted = {.id = redis_integer_at(all, i)};
-        const char *value = redis_text_at(all, i + 1);
+}
+
+/* Of the fields, the doorman's own are no seats, and an empty one is free. */
+static void read_doorman(struct kept_hall *kept, const char *version, const struct redis_value *fields)
+{
+    for (size_t i = 0; i + 1 < fields->count; i += 2) {
+        struct seat wanted = {.id = redis_integer_at(fields, i)};
+        const char *value = redis_text_at(fields, i + 1);
         struct seat *seat = bsearch(&wanted, kept->hall.seats, kept->hall.count, sizeof wanted, by_id);
-        if (!seat || !decimal_parse(value, strcspn(value, " "), 0, INT64_MAX, &seat->deadline))
-            continue;
+        if (seat && !decimal_parse(value, strcspn(value, " "), 0, INT64_MAX, &seat->deadline))
+            seat->deadline = -1;
     }
     snprintf(kept->doorman, sizeof kept->doorman, "%s", version);
 }
@@ -190,7 +195,7 @@ static enum error ask_doorman(struct sale *sale, struct arena *arena, const stru
 enum error hall_look(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t schedule,
                      const struct hall **hall, struct refusal *refusal)
 {
-    enum { NOW = 1, VERSION, SEATS_OR_CHANGES };
+    enum { NOW = 1, VERSION, SEATS_OR_CHANGES, ONLY_NEWS };
     struct kept_hall *kept = find(sale->halls, schedule);
     struct redis_value *reply;
     struct pg_rows *rows;
@@ -208,6 +213,8 @@ enum error hall_look(struct sale *sale, struct arena *arena, const struct pass *
     }
     kept->used = ++sale->halls->uses;
     kept->hall.now = redis_integer_at(reply, NOW);
+    if (loaded && reply->count > SEATS_OR_CHANGES && reply->count <= ONLY_NEWS)
+        forget_taken(kept);
     if (loaded && reply->count > SEATS_OR_CHANGES)
         read_doorman(kept, redis_text_at(reply, VERSION), reply->items[SEATS_OR_CHANGES]);
     /* Something changed while the doorman was being loaded: this picture is nobody else's and is not kept. */

@@ -23,8 +23,8 @@
 
 #define KEY_SEATS_PATTERN "s:{main}:*:seats"
 
-/* HASH seat -> "deadline user" (deadline in ms, 0 when sold); v when loaded from PostgreSQL, n the count of changes,
- * r the v for which he was completed. */
+/* HASH seat -> "deadline user" (deadline in ms, 0 when sold); v when loaded from PostgreSQL, n the count of changes
+ * and c0... the last of them (prelude.lua), r the v for which he was completed. */
 static inline const char *key_seats(struct arena *arena, int64_t schedule)
 {
     return arena_printf(arena, "s:{main}:%" PRId64 ":seats", schedule);

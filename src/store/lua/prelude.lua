@@ -23,6 +23,37 @@ local function changes(seats, admission)
   return (restore[1] or '') .. ' ' .. (restore[2] or '') .. ' ' .. (redis.call('HGET', seats, 'n') or '0')
 end
 
+-- A doorman's changes are counted in his field n, and the last CHANGES of them are told in the fields c0, c1...: "n:seat,seat".
+-- So whoever knows his version of a moment ago is told what is new, and not the whole hall. counted() makes the fields of one
+-- change more of these seats, n being the count so far.
+local CHANGES, SEATS_TOLD = 128, 16
+local function counted(n, seats)
+  local number = int((n or 0) + 1)
+  return {'n', number, 'c' .. number % CHANGES, number .. ':' .. (#seats > SEATS_TOLD and '*' or table.concat(seats, ','))}
+end
+
+-- What is new since a version ("loaded.changes") at a doorman whose fields v and n are stamp: a flat list {seat, "deadline
+-- user" or "" when free, ...}; nil when that is not told any more.
+local function since(key, stamp, version)
+  local loaded, n = string.match(version, '^(%d+)%.(%d+)$')
+  local first, last = tonumber(n or 0) + 1, tonumber(stamp[2] or 0)
+  if loaded ~= stamp[1] or first > last or last - first >= CHANGES then return nil end
+  local fields, seats, seen, news = {}, {}, {}, {}
+  for i = first, last do fields[#fields + 1] = 'c' .. i % CHANGES end
+  for i, text in ipairs(redis.call('HMGET', key, unpack(fields))) do
+    local number, list = string.match(text or '', '^(%d+):([%d,]+)$')
+    if tonumber(number) ~= first + i - 1 then return nil end
+    for seat in string.gmatch(list, '%d+') do
+      if not seen[seat] then seats[#seats + 1] = seat end
+      seen[seat] = true
+    end
+  end
+  for i, value in ipairs(redis.call('HMGET', key, unpack(seats))) do
+    news[#news + 1], news[#news + 2] = seats[i], value or ''
+  end
+  return news
+end
+
 -- Whether the line is all there. The field `run` names the run of Redis for which it was last made complete; it goes with
 -- everything else when Redis loses its data, and then nobody's place may be denied or given again before the line is
 -- restored from PostgreSQL. Asked only where a token is not found. KEYS: 4 admission.

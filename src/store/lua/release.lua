@@ -6,7 +6,7 @@
 -- when sold; "" when free).
 -- Another claim stays: it belongs to a later request. What is sold stays so: a retry may come with what was true before
 -- the payment. Returns how many were changed.
-local at, user, changed = now(), ARGV[2], 0
+local at, user, changed = now(), ARGV[2], {}
 for i = 5, #ARGV, 3 do
   local value = redis.call('HGET', KEYS[1], ARGV[i])
   local deadline, holder = string.match(value or '', '^(%d+) (%d+)$')
@@ -18,15 +18,18 @@ for i = 5, #ARGV, 3 do
     local last = tonumber(of) or math.huge
     ours = not value or (deadline ~= '0' and (holder == user and tonumber(deadline) <= last or tonumber(deadline) <= at))
   end
-  if ours and ARGV[i + 2] == '' then
-    changed = changed + redis.call('HDEL', KEYS[1], ARGV[i])
-  elseif ours and ARGV[i + 2] ~= value then
-    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 2])
-    changed = changed + 1
+  if ours and ARGV[i + 2] ~= (value or '') then
+    if ARGV[i + 2] == '' then
+      redis.call('HDEL', KEYS[1], ARGV[i])
+    else
+      redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 2])
+    end
+    changed[#changed + 1] = ARGV[i]
   end
 end
 -- A doorman who is being loaded just now must not be told what was true before.
-if changed > 0 or redis.call('HEXISTS', KEYS[1], 'v') == 0 then redis.call('HINCRBY', KEYS[1], 'n', 1) end
+local stamp = redis.call('HMGET', KEYS[1], 'v', 'n')
+if #changed > 0 or not stamp[1] then redis.call('HSET', KEYS[1], unpack(counted(stamp[2], changed))) end
 if ARGV[4] ~= '0' then
   local life = redis.call('ZSCORE', KEYS[2], user)
   local from, to = tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -34,4 +37,4 @@ if ARGV[4] ~= '0' then
     redis.call('ZADD', KEYS[2], ARGV[4], user)
   end
 end
-return changed
+return #changed

@@ -13,11 +13,15 @@ if ticket == ARGV[3] and tonumber(issued) <= tonumber(ARGV[4]) then
 end
 local seats = {unpack(ARGV, 5)}
 local hall = redis.call('HMGET', KEYS[4], 'n', unpack(seats))
-local sold = {'n', int((hall[1] or 0) + 1)}
+local news, value = {}, '0 ' .. user
 for i, seat in ipairs(seats) do
-  if hall[i + 1] ~= '0 ' .. user then
-    sold[#sold + 1], sold[#sold + 2] = seat, '0 ' .. user
-  end
+  if hall[i + 1] ~= value then news[#news + 1] = seat end
 end
-if #sold > 2 then redis.call('HSET', KEYS[4], unpack(sold)) end
+if #news > 0 then
+  local sold = counted(hall[1], news)
+  for _, seat in ipairs(news) do
+    sold[#sold + 1], sold[#sold + 2] = seat, value
+  end
+  redis.call('HSET', KEYS[4], unpack(sold))
+end
 return lived
