@@ -149,6 +149,15 @@ shape_is(
     { items => [$schedule] },
     'a concert without schedules has an empty list'
 );
+# So many that the database counts their seats.
+my @many = map { [ $usher->schedule($concerts[10], seats => 3) ] } 1 .. 17;
+sub seats_of ($path) { my %s = map { ($_->{id} => "$_->{seats_available} of $_->{seats_total}") } @{ get($path)->json->{items} }; \%s }
+my %counts = map { ($_->[0] => '3 of 3') } @many;
+is_deeply(seats_of("/v1/concerts/$concerts[10]/schedules"), \%counts, 'the seats of 17 schedules');
+$usher->hold(@me[ 1, 3 ], @{ $many[3] }[ 0 .. 2 ]);
+$counts{ $many[3][0] } = '1 of 3';
+is_deeply(seats_of("/v1/concerts/$concerts[10]/schedules"), \%counts, 'less those that are held');
+
 my @soon = (user => 8);
 $usher->clock_advance(601);
 push @soon, token => scalar $usher->admit(8);
@@ -157,5 +166,21 @@ is_deeply(
     [ $near, $early, $far ],
     'a schedule appears the moment it opens'
 );
+is_deeply([ map {"$_->{seats_available} of $_->{seats_total}"} @{ $usher->get("/v1/concerts/$concerts[10]/schedules", @soon)->json->{items} } ],
+    [ ('3 of 3') x 17 ], 'a hold that is over is not counted');
+
+# Seats that come later, or change.
+sub near_is ($what, $total, @list) {
+    my ($one) = grep { $_->{id} == $near } @{ $usher->get("/v1/concerts/$c/schedules", @soon)->json->{items} };
+    is($one->{seats_total}, $total, "$what: as many are counted");
+    is_deeply([ map {"$_->{location} $_->{price}"} @{ $usher->get("/v1/schedules/$near/seats", @soon)->json->{items} } ], \@list, '... and listed');
+}
+near_is('two seats', 2, 'A1 1000', 'A2 1000');
+$usher->psql("INSERT INTO concert_seat (schedule_id, location, price) VALUES ($near, 'A3', 1000)",);
+$usher->psql("UPDATE concert_seat SET price = 5 WHERE schedule_id = $near AND location = 'A1'");
+my $tag = $usher->get("/v1/schedules/$near/seats", @soon)->header('ETag');
+$usher->clock_advance(31);
+near_is('a third one, and another price', 3, 'A1 5', 'A2 1000', 'A3 1000');
+isnt($usher->get("/v1/schedules/$near/seats", @soon)->header('ETag'), $tag, 'with another ETag');
 
 done_testing;

@@ -161,7 +161,7 @@ enum error concerts_schedules(struct exchange *x)
     bool all = exchange_query_bool(x, "all");
     enum error error = exchange_valid(x);
     if (error == OK)
-        error = catalog_schedules(x->sale, x->arena, x->id, all, &items, &count);
+        error = catalog_schedules(x->sale, x->arena, &x->pass, x->id, all, &items, &count, &x->refusal);
     if (error != OK)
         return error;
     reply_json(x, 200);

@@ -1,6 +1,7 @@
-/* catalog: reads concerts and schedules from PostgreSQL. */
+/* catalog: reads concerts and schedules from PostgreSQL, and counts the schedules' seats. */
 #include "sale/catalog.h"
 
+#include "sale/hall.h"
 #include "sale/outcome.h"
 #include "store/pg.h"
 
@@ -64,8 +65,9 @@ enum error catalog_concert(struct sale *sale, struct arena *arena, int64_t id, s
     return OK;
 }
 
-enum error catalog_schedules(struct sale *sale, struct arena *arena, int64_t concert, bool all, struct schedule **items,
-                             size_t *count)
+/* Without their seats. */
+static enum error read_schedules(struct sale *sale, struct arena *arena, int64_t concert, bool all,
+                                 struct schedule **items, size_t *count)
 {
     struct pg_params params = {.arena = arena};
     struct pg_rows *rows;
@@ -88,11 +90,55 @@ enum error catalog_schedules(struct sale *sale, struct arena *arena, int64_t con
             .concert_at = pg_get_int(rows, row, 3),
             .opens_at = pg_get_int(rows, row, 4),
             .closes_at = pg_get_int(rows, row, 5),
-            .seats_total = pg_get_int(rows, row, 6),
-            .seats_available = pg_get_int(rows, row, 6) - pg_get_int(rows, row, 7),
         };
     }
     return OK;
+}
+
+/* The seats of few schedules, as the lists of seats have them: from memory, kept current by the doorman. */
+static enum error count_in_halls(struct sale *sale, struct arena *arena, const struct pass *pass,
+                                 struct schedule *items, size_t count, struct refusal *refusal)
+{
+    const struct hall *hall;
+    enum error error = OK;
+    for (size_t i = 0; error == OK && i < count; i++) {
+        error = hall_of_concert(sale, arena, pass, items[i].concert_id, items[i].id, &hall, refusal);
+        if (error != OK)
+            break;
+        items[i].seats_total = (int64_t)hall->count;
+        items[i].seats_available = (int64_t)hall->available;
+    }
+    return error;
+}
+
+/* Of many, whose halls would not all be kept: PostgreSQL counts. */
+static enum error count_in_database(struct sale *sale, struct arena *arena, struct schedule *items, size_t count)
+{
+    enum { TOTAL, TAKEN };
+    struct pg_params params = {.arena = arena};
+    struct pg_rows *rows;
+    int64_t *ids = arena_array(arena, count, sizeof *ids);
+    for (size_t i = 0; i < count; i++)
+        ids[i] = items[i].id;
+    pg_ids(&params, ids, count);
+    enum error error = outcome_of_run(pg_run(sale->pg, arena, STATEMENT_SEATS_COUNTED, &params, true, &rows));
+    for (size_t i = 0; error == OK && i < count && i < pg_count(rows); i++) {
+        items[i].seats_total = pg_get_int(rows, i, TOTAL);
+        items[i].seats_available = items[i].seats_total - pg_get_int(rows, i, TAKEN);
+    }
+    return error;
+}
+
+enum error catalog_schedules(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t concert, bool all,
+                             struct schedule **items, size_t *count, struct refusal *refusal)
+{
+    enum error error = hall_look_concert(sale, arena, pass, concert, refusal);
+    if (error == OK)
+        error = read_schedules(sale, arena, concert, all, items, count);
+    if (error != OK)
+        return error;
+    return *count > HALLS_AT_ONCE ? count_in_database(sale, arena, *items, *count)
+                                  : count_in_halls(sale, arena, pass, *items, *count, refusal);
 }
 
 enum error catalog_on_sale(struct sale *sale, struct arena *arena, int64_t **schedules, size_t *count)

@@ -33,9 +33,10 @@ struct schedule {
     int64_t seats_total, seats_available;
 };
 
-/* The schedules of a concert that are open for reservation now (or all), by date. E_NOT_FOUND: no such concert. */
-enum error catalog_schedules(struct sale *sale, struct arena *arena, int64_t concert, bool all, struct schedule **items,
-                             size_t *count) MUST_CHECK;
+/* Passes the gate; then the schedules of a concert that are open for reservation now (or all), by date. The gate's
+ * errors; E_NOT_FOUND: no such concert. */
+enum error catalog_schedules(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t concert, bool all,
+                             struct schedule **items, size_t *count, struct refusal *refusal) MUST_CHECK;
 
 /* For the scheduler: the schedules that are, or in the last day were, on sale. */
 enum error catalog_on_sale(struct sale *sale, struct arena *arena, int64_t **schedules, size_t *count) MUST_CHECK;

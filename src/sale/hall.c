@@ -2,6 +2,7 @@
 #include "sale/hall.h"
 
 #include "base/analyzer.h"
+#include "base/clock.h"
 #include "base/encode.h"
 #include "base/log.h"
 #include "base/random.h"
@@ -18,7 +19,7 @@
 #include <string.h>
 
 /* So many halls a process keeps; the one not looked at for the longest goes. */
-enum { HALLS = 32, TEXTS = 2 };
+enum { HALLS = 64, TEXTS = 2 };
 
 struct text {
     char version[sizeof((struct hall *)0)->version];
@@ -30,13 +31,17 @@ struct kept_hall {
     struct hall hall;                   /* first: a hall is its kept_hall */
     char doorman[DOORMAN_VERSION_SIZE]; /* the doorman's version, "loaded.changes"; "" when the picture is not his */
     char *locations;
+    uint32_t edition; /* a sum over what PostgreSQL says of the seats */
+    int64_t read_at;  /* when it said so, by clock_now() */
     struct text texts[TEXTS];
-    uint64_t used;
+    int64_t concert; /* whose schedule it is, once somebody has looked at the concert's; 0: nobody has */
+    uint64_t used;   /* which look was its last */
 };
 
 struct hall_cache {
     struct kept_hall halls[HALLS];
-    uint64_t uses;
+    uint64_t uses;    /* looks so far */
+    uint64_t current; /* halls that were looked at after this one are as hall_look_concert() found them */
 };
 
 struct hall_cache *hall_cache_new(void)
@@ -65,16 +70,24 @@ void hall_cache_free(struct hall_cache *cache)
     free(cache);
 }
 
+static struct kept_hall *find_known(struct hall_cache *cache, int64_t schedule)
+{
+    for (size_t i = 0; i < HALLS; i++) {
+        if (cache->halls[i].hall.schedule == schedule)
+            return &cache->halls[i];
+    }
+    return NULL;
+}
+
 /* The schedule's hall, or an empty place for it. */
 static struct kept_hall *find(struct hall_cache *cache, int64_t schedule)
 {
-    struct kept_hall *oldest = &cache->halls[0];
+    struct kept_hall *kept = find_known(cache, schedule), *oldest = &cache->halls[0];
+    if (kept)
+        return kept;
     for (size_t i = 0; i < HALLS; i++) {
-        struct kept_hall *kept = &cache->halls[i];
-        if (kept->hall.schedule == schedule)
-            return kept;
-        if (kept->used < oldest->used)
-            oldest = kept;
+        if (cache->halls[i].used < oldest->used)
+            oldest = &cache->halls[i];
     }
     forget(oldest);
     return oldest;
@@ -94,6 +107,15 @@ static void *must_allocate(size_t count, size_t size)
     return memory;
 }
 
+/* FNV-1a, to tell two editions of a hall apart. */
+static uint32_t add_to_sum(uint32_t sum, const void *data, size_t length)
+{
+    const unsigned char *bytes = data;
+    for (size_t i = 0; i < length; i++)
+        sum = (sum ^ bytes[i]) * 16777619u;
+    return sum;
+}
+
 /* *kept is one of a cache's elements, and forget() frees what it held. gcc follows neither the index of the element nor
  * the texts that are freed in a loop, and takes what is stored in it here for lost. */
 ANALYZER_LOSES_MEMORY_BEGIN
@@ -106,6 +128,8 @@ static void read_seats(struct kept_hall *kept, int64_t schedule, const struct pg
     kept->hall.schedule = schedule;
     kept->hall.seats = must_allocate(count, sizeof *kept->hall.seats);
     kept->locations = must_allocate(size, 1);
+    kept->edition = 2166136261u;
+    kept->read_at = clock_now();
     char *location = kept->locations;
     for (size_t row = 0; row < count; row++) {
         if (pg_is_null(rows, row, SEAT))
@@ -118,10 +142,20 @@ static void read_seats(struct kept_hall *kept, int64_t schedule, const struct pg
             .location = location,
             .deadline = pg_is_null(rows, row, DEADLINE) ? -1 : pg_get_int(rows, row, DEADLINE),
         };
+        const struct seat *seat = &kept->hall.seats[kept->hall.count - 1];
+        kept->edition = add_to_sum(kept->edition, &seat->id, sizeof seat->id);
+        kept->edition = add_to_sum(kept->edition, &seat->price, sizeof seat->price);
+        kept->edition = add_to_sum(kept->edition, location, length);
         location += length;
     }
 }
 ANALYZER_LOSES_MEMORY_END
+
+static bool is_old(const struct sale *sale, const struct kept_hall *kept)
+{
+    int64_t age_ms = (clock_now() - kept->read_at) / 1000;
+    return age_ms < 0 || age_ms > sale->config->concert_cache_max;
+}
 
 static enum error load(struct sale *sale, struct arena *arena, struct kept_hall *kept, int64_t schedule,
                        struct pg_rows **rows)
@@ -168,61 +202,122 @@ enum seat_status seat_status(const struct hall *hall, const struct seat *seat)
     return seat->deadline > hall->now ? SEAT_HELD : SEAT_AVAILABLE;
 }
 
-/* The doorman's version, and how many holds have passed their deadline since: two pictures never share a name. */
+/* The doorman's version, how many holds have passed their deadline since, and the edition: two pictures never share a
+ * name. */
 static void name_version(struct kept_hall *kept, const char *stamp)
 {
-    size_t lapsed = 0;
+    size_t lapsed = 0, unclaimed = 0;
     for (size_t i = 0; i < kept->hall.count; i++) {
         const struct seat *seat = &kept->hall.seats[i];
         lapsed += seat->deadline > 0 && seat->deadline <= kept->hall.now;
+        unclaimed += seat->deadline < 0;
     }
-    snprintf(kept->hall.version, sizeof kept->hall.version, "%s.%zu", stamp, lapsed);
+    kept->hall.available = unclaimed + lapsed;
+    snprintf(kept->hall.version, sizeof kept->hall.version, "%s.%zu.%08x", stamp, lapsed, kept->edition);
 }
 
-static enum error ask_doorman(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t schedule,
-                              const char *known, struct redis_value **reply, struct refusal *refusal)
+/* What seats.lua answers; the fourth is missing when the picture is current, the fifth when the fourth is the whole
+ * hall. */
+enum { NOW = 1, VERSION, SEATS_OR_CHANGES, ONLY_NEWS };
+
+static void ask(const struct sale *sale, struct arena *arena, struct redis_call *call, const struct pass *pass,
+                int64_t schedule, const char *known)
 {
-    struct redis_call call;
-    redis_script(&call, arena, SCRIPT_SEATS);
-    queue_gate_keys(&call);
-    redis_key(&call, key_seats(arena, schedule));
-    queue_gate_arguments(sale, &call, pass);
-    redis_text(&call, known);
-    enum error error = restore_and_run(sale, arena, &call, 1, reply);
-    return error != OK ? error : queue_gate_verdict(sale, *reply, refusal);
+    redis_script(call, arena, SCRIPT_SEATS);
+    queue_gate_keys(call);
+    redis_key(call, key_seats(arena, schedule));
+    queue_gate_arguments(sale, call, pass);
+    redis_text(call, known);
 }
 
-enum error hall_look(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t schedule,
-                     const struct hall **hall, struct refusal *refusal)
+static bool is_loaded(const struct redis_value *reply)
 {
-    enum { NOW = 1, VERSION, SEATS_OR_CHANGES, ONLY_NEWS };
-    struct kept_hall *kept = find(sale->halls, schedule);
-    struct redis_value *reply;
-    struct pg_rows *rows;
+    return *redis_text_at(reply, VERSION) != '\0';
+}
 
-    enum error error = ask_doorman(sale, arena, pass, schedule, kept->doorman, &reply, refusal);
-    if (error != OK)
-        return error;
-    bool loaded = *redis_text_at(reply, VERSION) != '\0';
-    if (!loaded || kept->hall.schedule != schedule) {
-        error = load(sale, arena, kept, schedule, &rows);
-        if (error == OK && !loaded)
-            error = doorman_load(sale, arena, schedule, redis_text_at(reply, SEATS_OR_CHANGES), rows, kept->doorman);
-        if (error != OK)
-            return error;
-    }
-    kept->used = ++sale->halls->uses;
+/* The hall as of this reply of a doorman; of one who was not loaded, what kept has from PostgreSQL is the picture. */
+static void take(struct hall_cache *cache, struct arena *arena, struct kept_hall *kept, const struct redis_value *reply)
+{
+    kept->used = ++cache->uses;
     kept->hall.now = redis_integer_at(reply, NOW);
-    if (loaded && reply->count > SEATS_OR_CHANGES && reply->count <= ONLY_NEWS)
+    if (is_loaded(reply) && reply->count == ONLY_NEWS)
         forget_taken(kept);
-    if (loaded && reply->count > SEATS_OR_CHANGES)
+    if (is_loaded(reply) && reply->count > SEATS_OR_CHANGES)
         read_doorman(kept, redis_text_at(reply, VERSION), reply->items[SEATS_OR_CHANGES]);
     /* Something changed while the doorman was being loaded: this picture is nobody else's and is not kept. */
     name_version(kept, *kept->doorman
                            ? kept->doorman
                            : arena_printf(arena, "%" PRId64 "-%u", kept->hall.now, random_jitter(UINT32_MAX)));
+}
+
+enum error hall_look(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t schedule,
+                     const struct hall **hall, struct refusal *refusal)
+{
+    struct kept_hall *kept = find(sale->halls, schedule);
+    struct redis_call call;
+    struct redis_value *reply;
+    struct pg_rows *rows;
+
+    bool known = kept->hall.schedule == schedule, old = known && is_old(sale, kept);
+    ask(sale, arena, &call, pass, schedule, old ? "" : kept->doorman);
+    enum error error = restore_and_run(sale, arena, &call, 1, &reply);
+    if (error == OK)
+        error = queue_gate_verdict(sale, reply, refusal);
+    if (error != OK)
+        return error;
+    if (!known || old || !is_loaded(reply))
+        error = load(sale, arena, kept, schedule, &rows);
+    /* While PostgreSQL is away, what is known is better than nothing. */
+    if (error == E_UNAVAILABLE && known && is_loaded(reply))
+        error = OK;
+    if (error == OK && !is_loaded(reply))
+        error = doorman_load(sale, arena, schedule, redis_text_at(reply, SEATS_OR_CHANGES), rows, kept->doorman);
+    if (error != OK)
+        return error;
+    take(sale->halls, arena, kept, reply);
     *hall = &kept->hall;
     return OK;
+}
+
+enum error hall_look_concert(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t concert,
+                             struct refusal *refusal)
+{
+    struct kept_hall *known[HALLS_AT_ONCE];
+    struct redis_call calls[HALLS_AT_ONCE];
+    struct redis_value *replies[HALLS_AT_ONCE];
+    size_t count = 0;
+    sale->halls->current = sale->halls->uses;
+    for (size_t i = 0; i < HALLS && count < HALLS_AT_ONCE; i++) {
+        struct kept_hall *kept = &sale->halls->halls[i];
+        if (kept->concert != concert || is_old(sale, kept))
+            continue;
+        ask(sale, arena, &calls[count], pass, kept->hall.schedule, kept->doorman);
+        known[count++] = kept;
+    }
+    if (count == 0)
+        return queue_gate(sale, arena, pass, false, refusal);
+    enum error error = restore_and_run(sale, arena, calls, count, replies);
+    if (error == OK)
+        error = queue_gate_verdict(sale, replies[0], refusal);
+    for (size_t i = 0; error == OK && i < count; i++) {
+        if (is_loaded(replies[i]))
+            take(sale->halls, arena, known[i], replies[i]);
+    }
+    return error;
+}
+
+enum error hall_of_concert(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t concert,
+                           int64_t schedule, const struct hall **hall, struct refusal *refusal)
+{
+    struct kept_hall *kept = find_known(sale->halls, schedule);
+    if (kept && kept->used > sale->halls->current) {
+        *hall = &kept->hall;
+        return OK;
+    }
+    enum error error = hall_look(sale, arena, pass, schedule, hall, refusal);
+    if (error == OK)
+        find(sale->halls, schedule)->concert = concert;
+    return error;
 }
 
 struct hall_text hall_text(const struct hall *hall, struct arena *arena, int which, hall_render *render)

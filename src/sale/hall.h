@@ -1,9 +1,9 @@
 /* hall: the seats of a schedule as this process knows them, kept current for the price of one version number.
  *
- * Which seats exist, where and for how much is read once from PostgreSQL. Which of them are taken comes from the
- * doorman in Redis, whose version tells whether anything has changed since the last look; a hold that passes its
- * deadline makes its seat free without anybody's doing. So a look at an unchanged hall costs the gate's round trip and
- * nothing else. */
+ * Which seats exist, where and for how much is read from PostgreSQL, and again when that is older than
+ * concert_cache_max. Which of them are taken comes from the doorman in Redis, whose version tells whether anything has
+ * changed since the last look; a hold that passes its deadline makes its seat free without anybody's doing. So a look
+ * at an unchanged hall costs the gate's round trip and nothing else. */
 #ifndef USHER_SALE_HALL_H
 #define USHER_SALE_HALL_H
 
@@ -24,6 +24,7 @@ struct hall {
     size_t count;
     char version[64]; /* another one for every other picture of the hall */
     int64_t now;      /* the time of the last look, in ms */
+    size_t available; /* so many were free then */
 };
 
 enum seat_status seat_status(const struct hall *hall, const struct seat *seat);
@@ -36,6 +37,15 @@ void hall_cache_free(struct hall_cache *cache);
  * E_NOT_FOUND. */
 enum error hall_look(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t schedule,
                      const struct hall **hall, struct refusal *refusal) MUST_CHECK;
+
+/* The halls of a concert: passes the gate and brings those that this process knows up to date, all in one round trip.
+ * After it, hall_of_concert() is the hall of one of the concert's schedules as it was then; one that the process did
+ * not know is looked at now. Meant for HALLS_AT_ONCE halls at most. */
+enum { HALLS_AT_ONCE = 16 };
+enum error hall_look_concert(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t concert,
+                             struct refusal *refusal) MUST_CHECK;
+enum error hall_of_concert(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t concert,
+                           int64_t schedule, const struct hall **hall, struct refusal *refusal) MUST_CHECK;
 
 /* A text made from the hall's present picture, made once for each version. which: 0 or 1. */
 typedef void hall_render(const struct hall *hall, int which, struct buf *out);

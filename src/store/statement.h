@@ -28,20 +28,23 @@
     ROW(CONCERTS_AFTER, true,                                                                                            \
         "SELECT id, name, description FROM concert WHERE id > $1 ORDER BY id LIMIT $2")                                  \
     ROW(CONCERT, true, "SELECT id, name, description FROM concert WHERE id = $1")                                        \
-    /* concert, all -> concert id, then null or the schedule. All live tickets are counted by themselves, less those of  \
-     * holds that are over and not tidied up, of which there are few: no join with the reservations of everybody */      \
+    /* concert, all -> concert id, then null or the schedule */                                                          \
     ROW(SCHEDULES, true,                                                                                                 \
         "SELECT k.id, s.id, s.place, usher_us(s.concert_at), usher_us(s.reservation_opens_at),"                          \
-        " usher_us(s.reservation_closes_at),"                                                                            \
-        " (SELECT count(*) FROM concert_seat e WHERE e.schedule_id = s.id),"                                             \
-        " (SELECT count(*) FROM reservation_ticket t WHERE t.schedule_id = s.id AND t.live)"                             \
-        " - (SELECT coalesce(sum((SELECT count(*) FROM reservation_ticket t"                                             \
-        "      WHERE t.reservation_id = r.id AND t.schedule_id = r.schedule_id)), 0)::bigint"                            \
-        "    FROM reservation r WHERE r.status = 'held' AND r.expires_at <= c.now AND r.schedule_id = s.id)"             \
+        " usher_us(s.reservation_closes_at)"                                                                             \
         " FROM concert k CROSS JOIN (SELECT usher_clock() AS now) AS c"                                                  \
         " LEFT JOIN concert_schedule s ON s.concert_id = k.id"                                                           \
         "  AND ($2::boolean OR s.reservation_opens_at <= c.now AND c.now < s.reservation_closes_at)"                     \
         " WHERE k.id = $1 ORDER BY s.concert_at, s.id")                                                                  \
+    /* schedules -> seats, and those taken, of each in turn. All live tickets are counted by themselves, less those of   \
+     * holds that are over and not tidied up, of which there are few: no join with the reservations of everybody */      \
+    ROW(SEATS_COUNTED, true,                                                                                             \
+        "SELECT (SELECT count(*) FROM concert_seat e WHERE e.schedule_id = s.id),"                                       \
+        " (SELECT count(*) FROM reservation_ticket t WHERE t.schedule_id = s.id AND t.live)"                             \
+        " - (SELECT coalesce(sum((SELECT count(*) FROM reservation_ticket t"                                             \
+        "      WHERE t.reservation_id = r.id AND t.schedule_id = r.schedule_id)), 0)::bigint"                            \
+        "    FROM reservation r WHERE r.status = 'held' AND r.expires_at <= c.now AND r.schedule_id = s.id)"             \
+        " FROM unnest($1::bigint[]) WITH ORDINALITY AS s (id, nth), (SELECT usher_clock() AS now) AS c ORDER BY s.nth")  \
     /* schedule -> schedule id, seat or null, location, price, deadline in ms (0 sold, null free), holder */             \
     ROW(SEATS, true,                                                                                                     \
         "SELECT s.id, e.id, e.location, e.price, x.deadline, x.user_id FROM concert_schedule s"                          \
