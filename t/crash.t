@@ -127,6 +127,9 @@ read_twice('concerts by cursor', sub { +{ %{ reader() }, limit => ++$limit } },
     sub ($c, $r) { differs('concerts', scalar @{ $r->json->{items} }, $c->{limit}) });
 read_twice('a concert', reading('/v1/concerts/1'));
 read_twice('its schedules', reading('/v1/concerts/2/schedules'));
+my ($long_season) = $usher->concerts(1);
+$usher->schedule($long_season, seats => 1) for 1 .. 17;
+read_twice('so many that the database counts their seats', reading("/v1/concerts/$long_season/schedules"));
 read_twice(
     'seats, the doorman cold', sub { my $c = visitor(); cold($c); $c },
     sub ($c) { gated($c, "/v1/schedules/$c->{schedule}/seats") },
