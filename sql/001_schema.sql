@@ -88,7 +88,7 @@ CREATE TRIGGER reservation_is_sound BEFORE INSERT OR UPDATE ON reservation
     FOR EACH ROW EXECUTE FUNCTION reservation_is_sound();
 
 CREATE TABLE reservation_ticket (
-    id             bigint GENERATED ALWAYS AS IDENTITY,
+    id             bigint GENERATED ALWAYS AS IDENTITY, -- only shown; nothing looks a ticket up by it
     reservation_id bigint NOT NULL,
     schedule_id    bigint NOT NULL,
     live           boolean NOT NULL, -- it has its seat: held or paid. A payment changes no ticket
@@ -117,7 +117,7 @@ CREATE TABLE ledger (
     balance        money_amount NOT NULL, -- the wallet's after this entry
     reservation_id bigint, -- what was paid; null: a charge
     created_at     timestamptz NOT NULL,
-    PRIMARY KEY (user_id, id),
+    PRIMARY KEY (user_id, id), -- an entry is only ever looked for among its user's
     -- The payer owns the reservation, the amount is its price, and it is paid and stays so: what is not paid has no time of
     -- its completion that an entry could name. (And a key that was null is not looked for when it gets a value.)
     CONSTRAINT ledger_reservation_fkey FOREIGN KEY (reservation_id, user_id, amount, created_at)

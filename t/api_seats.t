@@ -126,7 +126,7 @@ is_deeply(
 
 # Whoever knows the hall of a moment ago is told what is new: no look at a hall in which people buy asks for all of it.
 sub whole_halls { join(' ', $usher->redis('INFO', 'commandstats')) =~ /cmdstat_hgetall:calls=(\d+)/ ? $1 : 0 }
-my $big  = do { my ($id, @of_it) = $usher->schedule($concert, seats => 50); { id => $id, seats => \@of_it } };
+my $big  = do { my ($id, @of_it) = $usher->schedule($concert, seats => 80); { id => $id, seats => \@of_it } };
 my %says = map { ($_ => 'available') } @{ $big->{seats} };
 my $i    = 0;
 
@@ -153,9 +153,24 @@ for my $user (30 .. 39) {
 }
 is(whole_halls(), $wholes, 'and nobody had to be told the whole hall');
 my $doorman = "s:{main}:$big->{id}:seats";
+
+# Twenty claims whose requests were cut off long ago are corrected in one change.
+my @cut_off = @{ $big->{seats} }[ 50 .. 69 ];
+my $told    = sub { my $n = $usher->redis('HGET', $doorman, 'n'); $usher->redis('HGET', $doorman, 'c' . $n % 128) };
+$usher->redis('HSET', $doorman, map { ($_ => int(($usher->now + 280) * 1000) . ' 99') } @cut_off);
+$usher->redis('HINCRBY', $doorman, 'n', 1);
+@says{@cut_off} = ('held') x @cut_off;
+big_is('claims of requests that were cut off');
+is(($usher->scheduler('expire'))[0], 0, 'the scheduler comes by');
+like($told->(), qr/^\d+:\*$/, 'so many at once are not told one by one');
+@says{@cut_off} = ('available') x @cut_off;
+big_is('but seen');
+
+# A change of which nobody tells.
 $usher->redis('HSET', $doorman, $big->{seats}[49], '0 99');
 $usher->redis('HINCRBY', $doorman, 'n', 1);
 $says{ $big->{seats}[49] } = 'sold';
+$wholes = whole_halls();
 big_is('a change that is not told is seen');
 cmp_ok(whole_halls(), '>', $wholes, 'in the whole hall');
 $usher->redis('HDEL', $doorman, $big->{seats}[49]);

@@ -112,7 +112,11 @@ subtest 'Redis is frozen' => sub {
 };
 
 subtest 'PostgreSQL is away' => sub {
+    my @hall = (GET => "/v1/schedules/$schedule/seats", user => 2, token => $two);
+    ok(resumes(@hall), 'every worker knows the hall');
+    $usher->clock_advance(31);
     $usher->{postgres}->stop;
+    ok(resumes(@hall), 'and shows it, also when it should be read again');
     is($usher->get('/v1/queue/tokens/me', token => $two)->status, 200, 'polls go on');
     is($usher->post('/v1/queue/tokens', user => 78)->status, 201, 'joining goes on');
     refused_soon([ POST => '/v1/reservations', user => 2, token => $two, body => { schedule_id => $schedule, seat_ids => [ $seats[5] ] } ], 300, 'away');

@@ -100,15 +100,14 @@ static enum error count_in_halls(struct sale *sale, struct arena *arena, const s
                                  struct schedule *items, size_t count, struct refusal *refusal)
 {
     const struct hall *hall;
-    enum error error = OK;
-    for (size_t i = 0; error == OK && i < count; i++) {
-        error = hall_of_concert(sale, arena, pass, items[i].concert_id, items[i].id, &hall, refusal);
+    for (size_t i = 0; i < count; i++) {
+        enum error error = hall_of_concert(sale, arena, pass, items[i].concert_id, items[i].id, &hall, refusal);
         if (error != OK)
-            break;
+            return error;
         items[i].seats_total = (int64_t)hall->count;
         items[i].seats_available = (int64_t)hall->available;
     }
-    return error;
+    return OK;
 }
 
 /* Of many, whose halls would not all be kept: PostgreSQL counts. */

@@ -21,6 +21,9 @@
 /* So many halls a process keeps; the one not looked at for the longest goes. */
 enum { HALLS = 64, TEXTS = 2 };
 
+/* So long what PostgreSQL said of the seats is believed: it changes only when an operator changes the season. */
+enum { EDITION_MS = 30000 };
+
 struct text {
     char version[sizeof((struct hall *)0)->version];
     char *text;
@@ -32,7 +35,7 @@ struct kept_hall {
     char doorman[DOORMAN_VERSION_SIZE]; /* the doorman's version, "loaded.changes"; "" when the picture is not his */
     char *locations;
     uint32_t edition; /* a sum over what PostgreSQL says of the seats */
-    int64_t read_at;  /* when it said so, by clock_now() */
+    int64_t read_at;  /* when it said so, or could not be asked again, by clock_now() */
     struct text texts[TEXTS];
     int64_t concert; /* whose schedule it is, once somebody has looked at the concert's; 0: nobody has */
     uint64_t used;   /* which look was its last */
@@ -151,10 +154,10 @@ static void read_seats(struct kept_hall *kept, int64_t schedule, const struct pg
 }
 ANALYZER_LOSES_MEMORY_END
 
-static bool is_old(const struct sale *sale, const struct kept_hall *kept)
+static bool is_old(const struct kept_hall *kept)
 {
     int64_t age_ms = (clock_now() - kept->read_at) / 1000;
-    return age_ms < 0 || age_ms > sale->config->concert_cache_max;
+    return age_ms < 0 || age_ms > EDITION_MS;
 }
 
 static enum error load(struct sale *sale, struct arena *arena, struct kept_hall *kept, int64_t schedule,
@@ -258,7 +261,7 @@ enum error hall_look(struct sale *sale, struct arena *arena, const struct pass *
     struct redis_value *reply;
     struct pg_rows *rows;
 
-    bool known = kept->hall.schedule == schedule, old = known && is_old(sale, kept);
+    bool known = kept->hall.schedule == schedule, old = known && is_old(kept);
     ask(sale, arena, &call, pass, schedule, old ? "" : kept->doorman);
     enum error error = restore_and_run(sale, arena, &call, 1, &reply);
     if (error == OK)
@@ -267,9 +270,11 @@ enum error hall_look(struct sale *sale, struct arena *arena, const struct pass *
         return error;
     if (!known || old || !is_loaded(reply))
         error = load(sale, arena, kept, schedule, &rows);
-    /* While PostgreSQL is away, what is known is better than nothing. */
-    if (error == E_UNAVAILABLE && known && is_loaded(reply))
+    /* While PostgreSQL is away what is known is better than nothing, and not every look waits for it. */
+    if (error == E_UNAVAILABLE && known && is_loaded(reply)) {
+        kept->read_at = clock_now();
         error = OK;
+    }
     if (error == OK && !is_loaded(reply))
         error = doorman_load(sale, arena, schedule, redis_text_at(reply, SEATS_OR_CHANGES), rows, kept->doorman);
     if (error != OK)
@@ -289,7 +294,7 @@ enum error hall_look_concert(struct sale *sale, struct arena *arena, const struc
     sale->halls->current = sale->halls->uses;
     for (size_t i = 0; i < HALLS && count < HALLS_AT_ONCE; i++) {
         struct kept_hall *kept = &sale->halls->halls[i];
-        if (kept->concert != concert || is_old(sale, kept))
+        if (kept->concert != concert || is_old(kept))
             continue;
         ask(sale, arena, &calls[count], pass, kept->hall.schedule, kept->doorman);
         known[count++] = kept;
@@ -316,7 +321,7 @@ enum error hall_of_concert(struct sale *sale, struct arena *arena, const struct 
     }
     enum error error = hall_look(sale, arena, pass, schedule, hall, refusal);
     if (error == OK)
-        find(sale->halls, schedule)->concert = concert;
+        find_known(sale->halls, schedule)->concert = concert;
     return error;
 }
 

@@ -1,7 +1,7 @@
 /* hall: the seats of a schedule as this process knows them, kept current for the price of one version number.
  *
- * Which seats exist, where and for how much is read from PostgreSQL, and again when that is older than
- * concert_cache_max. Which of them are taken comes from the doorman in Redis, whose version tells whether anything has
+ * Which seats exist, where and for how much is read from PostgreSQL, and again when that is older than half a minute.
+ * Which of them are taken comes from the doorman in Redis, whose version tells whether anything has
  * changed since the last look; a hold that passes its deadline makes its seat free without anybody's doing. So a look
  * at an unchanged hall costs the gate's round trip and nothing else. */
 #ifndef USHER_SALE_HALL_H

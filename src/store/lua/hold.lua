@@ -1,6 +1,7 @@
 -- The doorman of the seats: gate and claim in one step, all seats or none.
 -- KEYS: 1 tokens, 2 waiting, 3 active, 4 admission, 5 the schedule's seats (HASH seat -> "deadline user", deadline 0 when sold;
--- v when it was loaded; n and c0... its changes). ARGV: 2 user, 3 ticket, 4 life from the first use, 5 hold in ms, 6 grace in ms, 7... seats.
+-- v when it was loaded; n and c0... its changes). ARGV: 2 user, 3 ticket, 4 life from the first use, 5 hold in ms, 6 grace in ms,
+-- 7... seats.
 -- Returns {ACTIVE, deadline, lapsed, life before, life now} when claimed: lapsed 1 when one of the seats has had an earlier
 -- claim that PostgreSQL may still have to close, the lives 0 when the token's was long enough; {COLD, changes} when the
 -- doorman has not been loaded from PostgreSQL; {TAKEN, own, seat...} with own 1 when all of these are the caller's already;

@@ -23,13 +23,14 @@ local function changes(seats, admission)
   return (restore[1] or '') .. ' ' .. (restore[2] or '') .. ' ' .. (redis.call('HGET', seats, 'n') or '0')
 end
 
--- A doorman's changes are counted in his field n, and the last CHANGES of them are told in the fields c0, c1...: "n:seat,seat".
--- So whoever knows his version of a moment ago is told what is new, and not the whole hall. counted() makes the fields of one
--- change more of these seats, n being the count so far.
+-- A doorman's changes are counted in his field n, and the last CHANGES of them are told in the fields c0, c1...: "n:seat,seat",
+-- or "n:*" for many seats. So whoever knows his version of a moment ago is told what is new, and not the whole hall. counted()
+-- makes the fields of one change more of these seats, n being the count so far.
 local CHANGES, SEATS_TOLD = 128, 16
 local function counted(n, seats)
   local number = int((n or 0) + 1)
-  return {'n', number, 'c' .. number % CHANGES, number .. ':' .. (#seats > SEATS_TOLD and '*' or table.concat(seats, ','))}
+  local told = #seats > SEATS_TOLD and '*' or table.concat(seats, ',')
+  return {'n', number, 'c' .. number % CHANGES, number .. ':' .. told}
 end
 
 -- What is new since a version ("loaded.changes") at a doorman whose fields v and n are stamp: a flat list {seat, "deadline
