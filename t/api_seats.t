@@ -174,9 +174,16 @@ $wholes = whole_halls();
 big_is('a change that is not told is seen');
 cmp_ok(whole_halls(), '>', $wholes, 'in the whole hall');
 $usher->redis('HDEL', $doorman, $big->{seats}[49]);
-$usher->redis('HINCRBY', $doorman, 'n', 1000);
+$usher->redis('HINCRBY', $doorman, 'n', 1024 + (4 - $usher->redis('HGET', $doorman, 'n')) % 128);
 $says{ $big->{seats}[49] } = 'available';
 big_is('more changes than are told are seen');
+like($usher->redis('HGET', $doorman, 'c5'), qr/^5:\d/, 'where the next one is told the fifth still stands');
+$usher->redis('HSET', $doorman, $big->{seats}[49], '0 99');
+$usher->redis('HINCRBY', $doorman, 'n', 1);
+$says{ $big->{seats}[49] } = 'sold';
+big_is('which is not taken for it');
+$usher->redis('HDEL', $doorman, $big->{seats}[49]);
+$usher->redis('HINCRBY', $doorman, 'n', 1);
 
 # Losing Redis' memory of the seats changes nothing.
 $usher->redis('DEL', $usher->redis('KEYS', 's:*'));
