@@ -19,6 +19,10 @@ my @clean = (
     [ 'seat', 'ENDS PASSING=2',    'payment, its retry, cancellation, expiry and a rival at one held seat: exactly one wins' ],
     [ 'seat', 'MONEY',             'payment, charge and their retries on one wallet: no money lost, none made' ],
     [ 'seat', 'ENDLESS',           'at last every seat is free or sold, and the doorman holds no free one back' ],
+    [ 'late', 'AGAIN DEATHS=1',    'a hold is cancelled twice, expires, and its user holds again: what comes late does not free that' ],
+    [ 'late', 'PAYS DEATHS=1',     'a hold and its retry, a payment, expiry, and the user holds again' ],
+    [ 'late', 'TWICE DEATHS=1',    'a hold of what is held, expiry, and the user holds again' ],
+    [ 'late', 'RIVAL',             'a hold and its retry, a cancellation, expiry and a rival' ],
     [ 'line', 'PEOPLE=3',          'two schedulers: in ticket order, nobody twice, never above budget or cap, and the line empties' ],
     [ 'line', 'PAUSES TICKETS=3',  'nobody is admitted while the line is paused' ],
 );
@@ -31,6 +35,7 @@ my %guards = (
         EXPIRE_ONLY_HELD => 'ENDS',    CLOSE_ONLY_HELD => 'ENDS',    REVIEW_SEEN => 'ENDS',    LOAD_UNCHANGED  => 'LOSES',
         SCHEDULER        => 'ENDLESS',
     },
+    late => { LATER_STAYS => 'AGAIN', OWN_CLAIM => 'RIVAL', TELLS_LATE => 'PAYS', FOUND => 'TWICE' },
     line => {
         (map { $_ => 'PEOPLE=3' } qw(BUDGET ACTIVE_MAX ONE_TOKEN TICKET DEADLINE ORDER ATOMIC LAPSE_ATOMIC)), PAUSE => 'PAUSES',
     },

@@ -14,7 +14,7 @@ use Usher::Race;
 use Usher::Stack;
 
 # A token lives shorter than a hold, so that it must be kept alive by it.
-use constant { HOLD => 300, ACTIVE => 120, PRICE => 700, MONEY => 5000, LATER => 2 };
+use constant { HOLD => 300, ACTIVE => 120, PRICE => 700, MONEY => 5000, LATER => 2, AGAIN => 60 };
 
 my $usher = Usher::Stack->new(
     workers => 28,
@@ -98,6 +98,15 @@ sub is_loaded ($c) { ask($usher, 'HEXISTS', "s:{main}:$c->{schedule}:seats", 'v'
 sub doorman_agrees ($c) { differs('the doorman', seats($c), truth($c)) }
 
 sub seats_are ($c, $what) { (differs('the seats', truth($c), $what), differs('the doorman', seats($c), $what)) }
+
+# The doorman's claim is that of the hold, not of an earlier one of the user's.
+sub claim_lasts ($c) {
+    my ($until) = query($usher, "SELECT usher_us(max(expires_at)) / 1000 FROM reservation WHERE user_id = $c->{user} AND status = 'held'");
+    return map {
+        my ($claim) = (ask($usher, 'HGET', "s:{main}:$c->{schedule}:seats", $_) // '') =~ /^(\d+) /;
+        ($claim // 0) > $until - AGAIN * 1000 / 2 ? () : "the claim of seat $_ ends " . ($until - ($claim // 0)) . ' ms before the hold'
+    } @{ $c->{wanted} };
+}
 
 # The queue token lives as long as the hold, so that it can be paid.
 sub token_lives ($c) {
@@ -236,6 +245,26 @@ for my $warm (1, 0) {
     );
     settle('holding');
 }
+
+# ---- a keyed hold of seats that the user already holds without that key: refused, by PostgreSQL
+
+operation(
+    name  => 'hold of what is held',
+    setup => sub { my $c = holder(); $c->{key} = key(); $c },
+    act   => sub ($c) { hold_request($c, key => $c->{key}) },
+);
+meanwhile(
+    'the first is cancelled and the seats are held again',
+    sub (@cases) { $usher->clock_advance(AGAIN); cancel(@cases); hold_again(@cases) },
+    then => sub ($c, $r) {
+        (
+            answered('its answer', $r, '409 seat-unavailable'), answered('the new one', $c->{again}, 201),
+            differs('has', has($c->{user}), having(held => 1, cancelled => 1)), seats_are($c, "held $c->{user}"), claim_lasts($c)
+        );
+    },
+    later => \&claim_lasts,
+);
+settle('holding');
 
 # ---- cancelling
 

@@ -19,9 +19,7 @@ static const char *value_of(struct arena *arena, const struct seat_truth *truth)
 /* As release.lua wants it. */
 static const char *may_change(struct arena *arena, const struct seat_truth *truth)
 {
-    if (truth->instead_of)
-        return truth->instead_of;
-    return truth->last ? arena_printf(arena, "%" PRId64, truth->last) : "";
+    return truth->instead_of ? truth->instead_of : arena_printf(arena, "%" PRId64, truth->last);
 }
 
 enum error doorman_correct(struct sale *sale, struct arena *arena, int64_t schedule, int64_t user,

@@ -8,7 +8,7 @@
 struct seat_truth {
     int64_t seat;
     const char *instead_of; /* only this value of the doorman's is changed; NULL: see doorman_correct() */
-    int64_t last; /* without it: no claim of the user's that ends later, in ms: it is another hold's; 0: any */
+    int64_t last; /* without it: a claim of the user's that ends later, in ms, is another hold's; 0: all are */
     bool taken;
     int64_t deadline;
     int64_t holder;

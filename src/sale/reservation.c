@@ -65,14 +65,14 @@ static enum error claim_from_doorman(struct sale *sale, struct arena *arena, con
     return E_UNAVAILABLE; /* somebody changes him faster than he can be told; or Redis loses him each time */
 }
 
-/* {TAKEN, own, seat...}: true when the answer may be found under the caller's Idempotency-Key. */
-static bool read_taken(struct arena *arena, const struct redis_value *reply, struct refusal *refusal)
+/* {TAKEN, own, seat...}: own, which is not 0 when the answer may be found under the caller's Idempotency-Key. */
+static int64_t read_taken(struct arena *arena, const struct redis_value *reply, struct refusal *refusal)
 {
     refusal->seat_count = reply->count > 2 ? reply->count - 2 : 0;
     refusal->seats = arena_array(arena, refusal->seat_count, sizeof *refusal->seats);
     for (size_t i = 0; i < refusal->seat_count; i++)
         refusal->seats[i] = redis_integer_at(reply, i + 2);
-    return redis_integer_at(reply, 1) == 1;
+    return redis_integer_at(reply, 1);
 }
 
 static bool next_number(const char **text, int64_t *number)
@@ -130,15 +130,16 @@ struct attempt {
     struct idempotency *idempotency;
     const char *claim; /* this request's own, as the doorman has it; NULL: it found one of an earlier request of the
                           same user, perhaps one that was cut off */
-    int64_t claimed;   /* the deadline in it */
+    int64_t claimed;   /* the deadline in it, or in the one that was found */
     bool look;         /* whether the seats may have a hold that is over and not closed */
     struct token_life undo; /* of what the claim did to the life of the token */
 };
 
 /* The doorman has something else than PostgreSQL: free what is free, mark what is taken. taken is what usher_taken()
  * says. A claim of this request's own is the only one of the user's that is touched: others may be of requests under
- * way. Without one it is a claim of an earlier request's, whose hold ends at `ends` (ms; 0: there was none). */
-static void set_right(struct sale *sale, struct arena *arena, const struct attempt *a, const char *claim, int64_t ends,
+ * way. Without one it is a claim of an earlier request's, which ends by `last` (ms); what ends later is another hold's.
+ */
+static void set_right(struct sale *sale, struct arena *arena, const struct attempt *a, const char *claim, int64_t last,
                       struct token_life life, const char *taken, struct refusal *refusal)
 {
     struct seat_truth *known;
@@ -150,7 +151,7 @@ static void set_right(struct sale *sale, struct arena *arena, const struct attem
     struct seat_truth *truths = truths_of(arena, a->seats, a->count, known, known_count);
     for (size_t i = 0; i < a->count; i++) {
         truths[i].instead_of = claim;
-        truths[i].last = ends ? ends + SKEW_MS : 0;
+        truths[i].last = last;
     }
     if (doorman_answer(sale, arena, a->schedule, a->pass->user, life, truths, a->count) != OK)
         log_warning("the doorman keeps a claim until it lapses schedule=%" PRId64, a->schedule);
@@ -218,23 +219,24 @@ static enum error hold_in_truth(struct sale *sale, struct arena *arena, const st
     if (end != PG_OK) {
         /* When nobody knows whether the seats are held now, the claim stays until it is reviewed or lapses. */
         if (end == PG_UNAVAILABLE && a->claim)
-            set_right(sale, arena, a, a->claim, 0, a->undo, "", refusal);
+            set_right(sale, arena, a, a->claim, a->claimed, a->undo, "", refusal);
         return outcome_of_run(end);
     }
     const char *taken = pg_get(rows, 0, TAKEN);
     enum error error = outcome_of_function(pg_get(rows, 0, OUTCOME), replayed);
     if (error != OK) {
         if (a->claim || error == E_SEAT_UNAVAILABLE)
-            set_right(sale, arena, a, a->claim, 0, a->undo, taken, refusal);
+            set_right(sale, arena, a, a->claim, a->claimed, a->undo, taken, refusal);
         return error;
     }
     int64_t deadline = pg_get_int(rows, 0, EXPIRES) / 1000;
     if (*replayed) {
-        set_right(sale, arena, a, a->claim, deadline, life_of_replay(a, deadline, taken, arena), taken, refusal);
+        set_right(sale, arena, a, a->claim, deadline + SKEW_MS, life_of_replay(a, deadline, taken, arena), taken,
+                  refusal);
     } else if (!a->claim || deadline - a->claimed > LATE_MS) {
         struct token_life life = {.to = deadline + TOKEN_GRACE_MS};
         taken = own_truth(arena, a->seats, a->count, deadline, a->pass->user);
-        set_right(sale, arena, a, NULL, deadline, life, taken, refusal);
+        set_right(sale, arena, a, NULL, deadline + SKEW_MS, life, taken, refusal);
     }
     *reservation = (struct reservation){
         .id = pg_get_int(rows, 0, ID),
@@ -262,8 +264,8 @@ enum error reservation_hold(struct sale *sale, struct arena *arena, const struct
     if (error != OK)
         return error;
     if (redis_integer_at(reply, 0) == HOLD_TAKEN) {
-        bool own = read_taken(arena, reply, refusal);
-        if (!own || !idempotency->key)
+        a.claimed = read_taken(arena, reply, refusal);
+        if (!a.claimed || !idempotency->key)
             return E_SEAT_UNAVAILABLE;
     } else {
         a.claimed = redis_integer_at(reply, 1);

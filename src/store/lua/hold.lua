@@ -4,7 +4,8 @@
 -- 7... seats.
 -- Returns {ACTIVE, deadline, lapsed, life before, life now} when claimed: lapsed 1 when one of the seats has had an earlier
 -- claim that PostgreSQL may still have to close, the lives 0 when the token's was long enough; {COLD, changes} when the
--- doorman has not been loaded from PostgreSQL; {TAKEN, own, seat...} with own 1 when all of these are the caller's already;
+-- doorman has not been loaded from PostgreSQL; {TAKEN, own, seat...}, own being the latest deadline (1 at least) of these where
+-- all are the caller's already, and else 0;
 -- {INVALID | WAITING | LOST, position} from the gate.
 local TAKEN, COLD = 3, 4
 local at, user = now(), ARGV[2]
@@ -15,7 +16,7 @@ local seats = {unpack(ARGV, 7)}
 local hall = redis.call('HMGET', KEYS[5], 'v', 'n', unpack(seats))
 if not hall[1] then return {COLD, changes(KEYS[5], KEYS[4])} end
 
-local taken, own, lapsed = {TAKEN, 1}, true, 0
+local taken, own, lapsed = {TAKEN, 0}, 1, 0
 for i, seat in ipairs(seats) do
   local value = hall[i + 2]
   if value then
@@ -23,12 +24,12 @@ for i, seat in ipairs(seats) do
     local deadline, holder = string.match(value, '^(%d+) (%d+)$')
     if deadline == '0' or tonumber(deadline) > at then
       taken[#taken + 1] = tonumber(seat)
-      own = own and holder == user
+      own = holder == user and own > 0 and math.max(own, tonumber(deadline)) or 0
     end
   end
 end
 if #taken > 2 then -- guard: doorman
-  taken[2] = own and 1 or 0 -- guard: doorman
+  taken[2] = own -- guard: doorman
   return taken -- guard: doorman
 end -- guard: doorman
 

@@ -2,8 +2,7 @@
 -- ARGV: 2 user whose claims may be changed, 3 and 4 what becomes of the life of the user's token (both 0: nothing; 0 and a
 -- deadline: it lasts until then at least; two deadlines: where it is the first it becomes the second, as before a claim that
 -- came to nothing), 5... groups of three: seat, what may be changed ("deadline user": that value; "deadline": a claim of the
--- user's that ends no later, one that has lapsed, or none; "": the same, whenever it ends), truth ("deadline user", deadline 0
--- when sold; "" when free).
+-- user's that ends no later, one that has lapsed, or none), truth ("deadline user", deadline 0 when sold; "" when free).
 -- Another claim stays: it belongs to a later request. What is sold stays so: a retry may come with what was true before
 -- the payment. Returns how many were changed.
 local at, user, changed = now(), ARGV[2], {}
@@ -15,7 +14,7 @@ for i = 5, #ARGV, 3 do
   if string.find(of, ' ', 1, true) then
     ours = value == of
   else
-    local last = tonumber(of) or math.huge
+    local last = tonumber(of)
     ours = not value or (deadline ~= '0' and (holder == user and tonumber(deadline) <= last or tonumber(deadline) <= at))
   end
   if ours and ARGV[i + 2] ~= (value or '') then
