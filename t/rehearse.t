@@ -103,9 +103,10 @@ is_deeply($outcomes[0], $outcomes[1], 'the same seed, the same outcomes');
 # Tokens from a file instead of the key.
 my $tokens = Usher::Process::spew("$usher->{dir}/tokens", join '', map { $usher->jwt(user => 3000 + $_) . "\n" } 1 .. 5);
 my ($third) = $usher->schedule($concert, seats => 5, price => 5);
-($status, $r) = report('--url', 'http://' . $usher->address, '--tokens', $tokens, '--schedule', $third, '--think', 0);
+($status, $r) = report('--url', 'http://' . $usher->address, '--tokens', $tokens, '--schedule', $third, '--think', 0, '--polls', 40);
 is($status, 0, 'with --tokens: exit 0');
 is($r->{outcomes}{paid}, 5, 'each token is a fan');
+cmp_ok($r->{polls_for_each_fan}{mean}, '>=', 40, 'with --polls each asks so often first');
 
 # calibrate: one step within what the line lets in, then it says why it stops.
 my ($fourth) = $usher->schedule($concert, seats => 100, price => 5);

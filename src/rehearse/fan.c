@@ -152,6 +152,8 @@ static void read_place(struct fan *fan, const struct answer *answer, struct span
         journal_ticket(&fan->stage->journal, &fan->view, ticket);
     if (fan->fate == FATE_NEVER_COMES)
         fan_end(fan, OUTCOME_NO_SHOW);
+    else if (span_is(status, "active") && fan->polls < fan->stage->settings->polls)
+        fan_next(fan, OP_POLL); /* as though it had waited */
     else if (span_is(status, "active"))
         let_in(fan);
     else if (span_is(status, "waiting"))

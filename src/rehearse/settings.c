@@ -46,6 +46,7 @@ static const char help[] =
     "calibrate:\n"
     "      --p99 MS               the slowest one in a hundred of each transaction may take so long [100]\n"
     "      --step SECONDS         how long each rate is tried [5]\n"
+    "      --polls N              each fan first asks N times for its place, like one who has waited [13]\n"
     "Other:\n"
     "  -h, --help                 show this help and exit\n"
     "  -V, --version              show the version and exit\n"
@@ -75,6 +76,7 @@ static const struct {
     {"seats", WHOLE, AT(seats), 1, SEATS_MAX},
     {"connections", WHOLE, AT(connections), 1, 60000},
     {"seed", WHOLE, AT(seed), 0, 9e18},
+    {"polls", WHOLE, AT(polls), 0, 1000},
     {"think", MILLISECONDS, AT(think), 0, 864e5},
     {"p99", MILLISECONDS, AT(p99), 1, 60000},
     {"duration", SECONDS, AT(duration), 0.1, 86400},
@@ -256,6 +258,7 @@ void settings_read(int argc, char **argv, struct settings *settings)
     *settings = (struct settings){.first_user = 1,
                                   .arrival_text = "all",
                                   .think = -1,
+                                  .polls = -1,
                                   .seats = 1,
                                   .skew = 2,
                                   .connections = 1000,
@@ -272,6 +275,8 @@ void settings_read(int argc, char **argv, struct settings *settings)
         refuse("the only word without dashes is calibrate", argv[optind]);
     if (settings->think < 0)
         settings->think = settings->calibrate ? 0 : 500000;
+    if (settings->polls < 0)
+        settings->polls = settings->calibrate ? 13 : 0;
     check(settings);
     raise_limit(settings);
 }
