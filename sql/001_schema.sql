@@ -54,7 +54,7 @@ CREATE TABLE concert_seat (
 CREATE TYPE reservation_status AS ENUM ('held', 'paid', 'expired', 'cancelled');
 
 CREATE TABLE reservation (
-    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id           bigint GENERATED ALWAYS AS IDENTITY,
     user_id      user_number NOT NULL,
     schedule_id  bigint NOT NULL, -- no key: all holds of a schedule would lock its one row. The tickets' seats have one
     status       reservation_status NOT NULL,
@@ -63,10 +63,11 @@ CREATE TABLE reservation (
     reserved_at  timestamptz NOT NULL,
     expires_at   timestamptz NOT NULL,
     completed_at timestamptz,
-    UNIQUE (id, schedule_id, live),                 -- for tickets: they live with it
-    UNIQUE (id, user_id, total_price, completed_at) -- for payments: the owner pays the price, at the moment that it says
+    -- Each index is written by every hold and payment, so the two that keys need do for looking reservations up, too.
+    PRIMARY KEY (id, schedule_id, live), -- for tickets: they live with it
+    -- For payments: the owner pays the price, at the moment that it says.
+    CONSTRAINT reservation_payment_key UNIQUE (user_id, id, total_price, completed_at)
 );
-CREATE INDEX ON reservation (user_id, id DESC);
 CREATE INDEX reservation_due ON reservation (expires_at) WHERE status = 'held';
 
 CREATE FUNCTION reservation_is_sound() RETURNS trigger
@@ -120,8 +121,8 @@ CREATE TABLE ledger (
     PRIMARY KEY (user_id, id), -- an entry is only ever looked for among its user's
     -- The payer owns the reservation, the amount is its price, and it is paid and stays so: what is not paid has no time of
     -- its completion that an entry could name. (And a key that was null is not looked for when it gets a value.)
-    CONSTRAINT ledger_reservation_fkey FOREIGN KEY (reservation_id, user_id, amount, created_at)
-        REFERENCES reservation (id, user_id, total_price, completed_at)
+    CONSTRAINT ledger_reservation_fkey FOREIGN KEY (user_id, reservation_id, amount, created_at)
+        REFERENCES reservation (user_id, id, total_price, completed_at)
 );
 CREATE UNIQUE INDEX one_payment_for_a_reservation ON ledger (reservation_id) WHERE reservation_id IS NOT NULL;
 

@@ -16,6 +16,10 @@ BEGIN
 END
 $$;
 
+CREATE TYPE hold_result AS (
+    outcome text, reservation_id bigint, total bigint, reserved_us bigint, expires_us bigint, tickets text, taken text
+);
+
 -- Holds p_seats (distinct, ascending) of p_schedule for p_user: all or none.
 -- outcome: created | replayed (with the reservation), or the refusal: key-in-use, key-reused, not-found, foreign-seat,
 -- sales-closed, seat-limit, seat-unavailable. With replayed and seat-unavailable, taken says which of the seats are taken
@@ -26,13 +30,12 @@ $$;
 -- seats will do.
 CREATE FUNCTION usher_hold(
     p_user bigint, p_schedule bigint, p_seats bigint[], p_hold_ms bigint, p_limit bigint, p_key text, p_hash bytea,
-    p_look boolean DEFAULT true,
-    OUT outcome text, OUT reservation_id bigint, OUT total bigint, OUT reserved_us bigint, OUT expires_us bigint,
-    OUT tickets text, OUT taken text)
+    p_look boolean DEFAULT true)
+RETURNS hold_result
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 AS $$
-#variable_conflict use_column
 DECLARE
+    v hold_result;
     v_locked boolean;
     v_now timestamptz;
     v_until timestamptz;
@@ -48,10 +51,12 @@ DECLARE
     v_locations text[];
     v_ticket bigint;
     v_seen idempotency_key;
+    v_total bigint := 0;
+    v_tickets text := '';
 BEGIN
     IF p_key IS NOT NULL AND NOT usher_lock_key(p_user, p_key) THEN
-        outcome := 'key-in-use';
-        RETURN;
+        v.outcome := 'key-in-use';
+        RETURN v;
     END IF;
     v_locked := usher_lock_user(p_user);
 
@@ -59,14 +64,14 @@ BEGIN
         SELECT * INTO v_seen FROM idempotency_key k WHERE k.user_id = p_user AND k.key = p_key;
         IF FOUND THEN
             IF v_seen.request_hash <> p_hash OR v_seen.effect <> 'reservation' THEN
-                outcome := 'key-reused';
-                RETURN;
+                v.outcome := 'key-reused';
+                RETURN v;
             END IF;
             SELECT 'replayed', r.id, r.total_price, usher_us(r.reserved_at), usher_us(r.expires_at), usher_tickets(r.id)
-                INTO outcome, reservation_id, total, reserved_us, expires_us, tickets
+                INTO v.outcome, v.reservation_id, v.total, v.reserved_us, v.expires_us, v.tickets
                 FROM reservation r WHERE r.id = v_seen.effect_id;
-            taken := usher_taken(p_schedule, p_seats, usher_clock());
-            RETURN;
+            v.taken := usher_taken(p_schedule, p_seats, usher_clock());
+            RETURN v;
         END IF;
     END IF;
 
@@ -76,31 +81,30 @@ BEGIN
         INTO v_open, v_earlier
         FROM concert_schedule s WHERE s.id = p_schedule;
     IF NOT FOUND THEN
-        outcome := 'not-found';
-        RETURN;
+        v.outcome := 'not-found';
+        RETURN v;
     END IF;
-    total := 0;
     FOREACH v_seat IN ARRAY p_seats LOOP
         SELECT c.schedule_id, c.price, c.location INTO v_of, v_price, v_location FROM concert_seat c WHERE c.id = v_seat;
         IF NOT FOUND THEN
-            outcome := 'not-found';
-            RETURN;
+            v.outcome := 'not-found';
+            RETURN v;
         END IF;
         v_foreign := v_foreign OR v_of <> p_schedule;
         v_prices := v_prices || v_price;
         v_locations := v_locations || v_location;
-        total := total + v_price;
+        v_total := v_total + v_price;
     END LOOP;
     IF v_foreign OR NOT v_open THEN
-        outcome := CASE WHEN v_foreign THEN 'foreign-seat' ELSE 'sales-closed' END;
-        RETURN;
+        v.outcome := CASE WHEN v_foreign THEN 'foreign-seat' ELSE 'sales-closed' END;
+        RETURN v;
     END IF;
     IF p_look THEN
         -- Live means paid, or held and not past its deadline. What has lapsed is closed here and now by whoever wants the seat.
-        taken := usher_taken(p_schedule, p_seats, v_now);
-        IF taken IS NOT NULL THEN
-            outcome := 'seat-unavailable';
-            RETURN;
+        v.taken := usher_taken(p_schedule, p_seats, v_now);
+        IF v.taken IS NOT NULL THEN
+            v.outcome := 'seat-unavailable';
+            RETURN v;
         END IF;
         UPDATE reservation SET status = 'expired'
             WHERE id IN (SELECT r.id FROM reservation_ticket t JOIN reservation r ON r.id = t.reservation_id
@@ -116,28 +120,31 @@ BEGIN
               AND (r.status = 'paid' OR r.status = 'held' AND r.expires_at > v_now);
     END IF;
     IF v_seats > p_limit THEN
-        outcome := 'seat-limit';
-        RETURN;
+        v.outcome := 'seat-limit';
+        RETURN v;
     END IF;
 
     v_until := v_now + p_hold_ms * interval '1 millisecond';
     INSERT INTO reservation (user_id, schedule_id, status, total_price, reserved_at, expires_at)
-        VALUES (p_user, p_schedule, 'held', total, v_now, v_until)
-        RETURNING id INTO reservation_id;
+        VALUES (p_user, p_schedule, 'held', v_total, v_now, v_until)
+        RETURNING id INTO v.reservation_id;
     FOR i IN 1 .. cardinality(p_seats) LOOP
         INSERT INTO reservation_ticket (reservation_id, schedule_id, live, seat_id, location, price)
-            VALUES (usher_hold.reservation_id, p_schedule, true, p_seats[i], v_locations[i], v_prices[i])
+            VALUES (v.reservation_id, p_schedule, true, p_seats[i], v_locations[i], v_prices[i])
             RETURNING id INTO v_ticket;
-        tickets := coalesce(tickets || ',', '[') || usher_ticket(v_ticket, p_seats[i], v_locations[i], v_prices[i]);
+        v_tickets := v_tickets || CASE WHEN i > 1 THEN ',' ELSE '' END
+            || usher_ticket(v_ticket, p_seats[i], v_locations[i], v_prices[i]);
     END LOOP;
-    tickets := tickets || ']';
     IF p_key IS NOT NULL THEN
         INSERT INTO idempotency_key (user_id, key, request_hash, effect, effect_id, created_at)
-            VALUES (p_user, p_key, p_hash, 'reservation', usher_hold.reservation_id, v_now);
+            VALUES (p_user, p_key, p_hash, 'reservation', v.reservation_id, v_now);
     END IF;
-    outcome := 'created';
-    reserved_us := usher_us(v_now);
-    expires_us := usher_us(v_until);
+    v.outcome := 'created';
+    v.total := v_total;
+    v.tickets := '[' || v_tickets || ']';
+    v.reserved_us := usher_us(v_now);
+    v.expires_us := usher_us(v_until);
+    RETURN v;
 END
 $$;
 

@@ -24,7 +24,9 @@ SELECT format('reservation %s: %s, reserved %s, expires %s, completed %s, user %
               coalesce(completed_at::text, 'never'), user_id) AS breach
 FROM reservation
 WHERE (status = 'paid') <> (completed_at IS NOT NULL) OR completed_at >= expires_at OR reserved_at >= expires_at
-   OR user_id <= 0;
+   OR user_id <= 0
+UNION ALL
+SELECT format('reservation %s: %s times', id, count(*)) FROM reservation GROUP BY id HAVING count(*) > 1;
 
 CREATE VIEW verify_reservation_total AS
 SELECT format('reservation %s: total %s, %s tickets of %s', r.id, r.total_price, coalesce(t.tickets, 0),

@@ -129,7 +129,7 @@ subtest 'payment against expiry, 500 times' => sub {
                 $usher,
                 ($sound =~ s/ IF .*END IF;//sr) . '; ALTER TABLE ledger DROP CONSTRAINT ledger_reservation_fkey',
                 $sound . '; ALTER TABLE ledger ADD CONSTRAINT ledger_reservation_fkey FOREIGN KEY
-                    (reservation_id, user_id, amount, created_at) REFERENCES reservation (id, user_id, total_price, completed_at)',
+                    (user_id, reservation_id, amount, created_at) REFERENCES reservation (user_id, id, total_price, completed_at)',
                 sub {
                     cmp_ok(eventually(sub { pay_against_expire(60)->{both} }),
                         '>', 0, 'without them paid ones expire (guards off)');
@@ -149,7 +149,7 @@ sub rival ($first, $number, $of) {
         BEGIN
             FOR v_one IN SELECT r.id, r.user_id, array_agg(t.seat_id) AS seats FROM reservation r
                 JOIN reservation_ticket t ON t.reservation_id = r.id
-                WHERE r.user_id > $first AND r.user_id % $of = $number GROUP BY r.id ORDER BY r.user_id
+                WHERE r.user_id > $first AND r.user_id % $of = $number GROUP BY r.id, r.user_id ORDER BY r.user_id
             LOOP
                 WHILE (SELECT expires_at > clock_timestamp() FROM reservation WHERE id = v_one.id) LOOP
                     PERFORM pg_sleep(0.0005);

@@ -232,6 +232,10 @@ breaks('paid after its deadline', { 'reservation-state' => 1 },
             "UPDATE ledger SET created_at = (SELECT completed_at FROM reservation WHERE id = $sold) WHERE reservation_id = $sold");
     });
 breaks('a reservation of nobody', { 'reservation-state' => 1 }, sub { sql("UPDATE reservation SET user_id = 0 WHERE id = $cancelled") });
+breaks('a reservation twice', { 'reservation-state' => 1 }, sub {
+    sql(qq{INSERT INTO reservation (id, user_id, schedule_id, status, live, total_price, reserved_at, expires_at) OVERRIDING SYSTEM VALUE
+           SELECT id, user_id, schedule_id, status, NOT live, total_price, reserved_at, expires_at FROM reservation WHERE id = $cancelled});
+});
 breaks('a wrong total', { 'reservation-total' => 1 }, sub { sql("UPDATE reservation SET total_price = 201 WHERE id = $held") });
 breaks('a reservation without tickets', { 'reservation-total' => 1 },
     sub { sql("DELETE FROM reservation_ticket WHERE reservation_id = $cancelled") });

@@ -5,8 +5,9 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* The type of what a function with OUT parameters returns (catalog/pg_type.dat). */
-enum { TYPE_RECORD = 2249 };
+/* Types from here on were made by somebody (FirstNormalObjectId in PostgreSQL's access/transam.h): here, those that the
+ * functions of sql/ return. */
+enum { FIRST_MADE_TYPE = 16384 };
 
 enum { FIELDS_MAX = 16 };
 
@@ -74,7 +75,7 @@ static bool set_row(PGresult *opened, int row, char *text)
 
 PGresult *pg_record_open(PGresult *result)
 {
-    if (PQnfields(result) != 1 || PQftype(result, 0) != TYPE_RECORD)
+    if (PQnfields(result) != 1 || PQftype(result, 0) < FIRST_MADE_TYPE)
         return result;
     PGresult *opened = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
     bool good = opened;

@@ -1,7 +1,8 @@
 /* pg_record: a row that came as one value.
  *
- * "SELECT f(...)" of a function with OUT parameters gives one column, a record in text form; "SELECT * FROM f(...)"
- * gives its columns, and costs the server half again as much as the call itself. */
+ * "SELECT f(...)" of a function that returns a type of our own gives one column, a record in text form. "SELECT * FROM
+ * f(...)" gives its columns, and costs the server half again as much as the call itself; a function with OUT parameters
+ * has PostgreSQL work out its columns for each call. */
 #ifndef USHER_STORE_PG_RECORD_H
 #define USHER_STORE_PG_RECORD_H
 

@@ -4,6 +4,8 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+enum { MADE_TYPE = 16400 };
+
 /* A result of one column of this type and the texts as its rows. */
 static PGresult *result_of(Oid type, const char *const *texts)
 {
@@ -18,7 +20,7 @@ static PGresult *result_of(Oid type, const char *const *texts)
 
 static PGresult *opened(const char *text)
 {
-    return pg_record_open(result_of(2249, (const char *const[]){text, NULL}));
+    return pg_record_open(result_of(MADE_TYPE, (const char *const[]){text, NULL}));
 }
 
 static void expect_field(const PGresult *result, int row, int column, const char *text)
@@ -44,7 +46,7 @@ Test(pg_record, fields_nulls_and_quotes)
 
 Test(pg_record, every_row)
 {
-    PGresult *result = pg_record_open(result_of(2249, (const char *const[]){"(1,a)", "(2,)", NULL}));
+    PGresult *result = pg_record_open(result_of(MADE_TYPE, (const char *const[]){"(1,a)", "(2,)", NULL}));
     cr_assert_eq(PQntuples(result), 2);
     expect_field(result, 0, 1, "a");
     expect_field(result, 1, 0, "2");
@@ -54,7 +56,8 @@ Test(pg_record, every_row)
 
 Test(pg_record, other_results_stay_as_they_are)
 {
-    PGresult *text = result_of(25, (const char *const[]){"(1,a)", NULL});
+    enum { TYPE_TEXT = 25 };
+    PGresult *text = result_of(TYPE_TEXT, (const char *const[]){"(1,a)", NULL});
     cr_assert_eq(pg_record_open(text), text);
     expect_field(text, 0, 0, "(1,a)");
     PQclear(text);
