@@ -36,6 +36,7 @@ is_deeply(
 my $etag = $r->header('ETag');
 is($r->header('ETag'),      '"' . $r->json->{version} . '"', 'the ETag is the version') if $r->json->{version} !~ /"/;
 is(seats()->header('ETag'), $etag,                           'nothing happened: the same ETag');
+is($usher->redis('OBJECT', 'ENCODING', "s:{main}:$schedule:seats"), 'hashtable', 'a field of a small hall is found at once, too');
 
 # Conditional requests.
 my @matching = (
