@@ -154,10 +154,10 @@ push @far, $slow->fcgi(POST => '/v1/queue/tokens', user => $_)->json for 1 .. 60
 is($far[240]{position}, 241, 'position 241');
 cmp_ok($far[599]{poll_after_seconds}, '>=', 50, 'who is very far back polls about once a minute');
 cmp_ok($far[599]{poll_after_seconds}, '<=', 60, 'and not more seldom');
-cmp_ok(keys %{ { map { ($_->{poll_after_seconds} => 1) } @far[ 235 .. 245 ] } },
+cmp_ok(keys %{ { map { ($_->{poll_after_seconds} => 1) } @far[ 135 .. 145 ] } },
     '>', 1, 'with jitter: neighbours do not come at one moment');
 cmp_ok(abs($far[240]{estimated_wait_seconds} - 241), '<=', 15, 'the estimated wait is position over rate');
-cmp_ok(abs($far[240]{poll_after_seconds} - 30),      '<=', 6,  'poll after about an eighth of it');
+cmp_ok(abs($far[140]{poll_after_seconds} - 35),      '<=', 7,  'poll after about a quarter of it');
 cmp_ok($far[0]{poll_after_seconds},                  '<=', 5,  'who is in front polls soon');
 
 done_testing;

@@ -46,7 +46,7 @@ static const char help[] =
     "calibrate:\n"
     "      --p99 MS               the slowest one in a hundred of each transaction may take so long [100]\n"
     "      --step SECONDS         how long each rate is tried [5]\n"
-    "      --polls N              each fan first asks N times for its place, like one who has waited [13]\n"
+    "      --polls N              each fan first asks N times for its place, for the crowd outside [17]\n"
     "Other:\n"
     "  -h, --help                 show this help and exit\n"
     "  -V, --version              show the version and exit\n"
@@ -253,6 +253,10 @@ static void read_options(int argc, char **argv, struct settings *settings)
     }
 }
 
+/* While one goes in, a line in which one waits for 100 s asks 4 (1 + ln (100 / 4)) times: whoever has w seconds to wait
+ * asks each w / 4, and those who come next each second (queue_poll_after() in sale/queue.h). */
+enum { CROWD_POLLS = 17 };
+
 void settings_read(int argc, char **argv, struct settings *settings)
 {
     *settings = (struct settings){.first_user = 1,
@@ -276,7 +280,7 @@ void settings_read(int argc, char **argv, struct settings *settings)
     if (settings->think < 0)
         settings->think = settings->calibrate ? 0 : 500000;
     if (settings->polls < 0)
-        settings->polls = settings->calibrate ? 13 : 0;
+        settings->polls = settings->calibrate ? CROWD_POLLS : 0;
     check(settings);
     raise_limit(settings);
 }

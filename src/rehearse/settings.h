@@ -31,7 +31,7 @@ struct settings {
     bool json, quiet;
     int64_t p99;   /* microseconds: calibrate's target */
     int64_t step;  /* microseconds: how long calibrate tries a rate */
-    int64_t polls; /* so often a fan asks for its place at least; calibrate: what a fan asks who waits behind 20,000 */
+    int64_t polls; /* so often a fan asks for its place at least */
 };
 
 /* Reads argv; prints and exits by itself for --help, --version and errors. */

@@ -12,7 +12,7 @@
 /* What gate.lua and its kin answer. */
 enum { GATE_INVALID = 0, GATE_WAITING = 1, GATE_ACTIVE = 2 };
 
-enum { POLL_MIN_S = 1, POLL_MAX_S = 60, POLL_SHARE = 8, POLL_PAUSED_S = 10 };
+enum { POLL_MIN_S = 1, POLL_MAX_S = 60, POLL_SHARE = 4, POLL_PAUSED_S = 10 };
 
 static int64_t clamp(int64_t value, int64_t low, int64_t high)
 {

@@ -51,7 +51,7 @@ void queue_gate_arguments(const struct sale *sale, struct redis_call *call, cons
 enum error queue_gate_verdict(const struct sale *sale, const struct redis_value *reply,
                               struct refusal *refusal) MUST_CHECK;
 
-/* Seconds until somebody at position should ask again: about an eighth of the remaining wait, 1 to 60, with jitter. So
+/* Seconds until somebody at position should ask again: about a quarter of the remaining wait, 1 to 60, with jitter. So
  * the number of a waiter's polls grows with the logarithm of the line's length. */
 int64_t queue_poll_after(const struct sale *sale, int64_t position);
 /* The same while the line is paused: at least 10, since nobody moves. */

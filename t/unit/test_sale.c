@@ -45,17 +45,17 @@ static void expect_poll(int64_t position, int64_t low, int64_t high)
     expect_from(queue_poll_after, position, low, high);
 }
 
-/* 100 in 10 s: position n waits n/10 s, and asks again after an eighth of that, give or take an eighth. */
-Test(sale, poll_after_an_eighth_of_the_wait)
+/* 100 in 10 s: position n waits n/10 s, and asks again after a quarter of that, give or take an eighth. */
+Test(sale, poll_after_a_quarter_of_the_wait)
 {
     expect_poll(0, 1, 1);
     expect_poll(1, 1, 1);
-    expect_poll(80, 1, 1);
-    expect_poll(800, 9, 11);
-    expect_poll(1600, 18, 22);
-    expect_poll(3200, 35, 45);
-    expect_poll(4800, 53, 60);
-    expect_poll(6000, 53, 60);
+    expect_poll(40, 1, 1);
+    expect_poll(400, 9, 11);
+    expect_poll(800, 18, 22);
+    expect_poll(1600, 35, 45);
+    expect_poll(2400, 53, 60);
+    expect_poll(3000, 53, 60);
     expect_poll(1000000, 53, 60);
     expect_poll(INT64_C(1) << 47, 53, 60);
 }
@@ -75,8 +75,8 @@ Test(sale, poll_after_follows_the_rate)
 Test(sale, poll_after_in_a_paused_line)
 {
     expect_from(queue_poll_after_paused, 1, 10, 13);
-    expect_from(queue_poll_after_paused, 800, 10, 13);
-    expect_from(queue_poll_after_paused, 3200, 35, 45);
+    expect_from(queue_poll_after_paused, 400, 10, 13);
+    expect_from(queue_poll_after_paused, 1600, 35, 45);
     expect_from(queue_poll_after_paused, 1000000, 53, 60);
 }
 
@@ -84,12 +84,12 @@ Test(sale, poll_after_in_a_paused_line)
 Test(sale, poll_after_follows_the_batch_in_force)
 {
     office.api->sale->batch = 200;
-    expect_poll(1600, 18, 22);
+    expect_poll(800, 18, 22);
     const char *fixed = office.config.admission;
     office.config.admission = "adaptive";
-    expect_poll(1600, 9, 11);
+    expect_poll(800, 9, 11);
     office.api->sale->batch = 0;
-    expect_poll(1600, 18, 22);
+    expect_poll(800, 18, 22);
     office.config.admission = fixed; /* which is freed */
 }
 
@@ -102,10 +102,10 @@ Test(sale, polls_grow_with_the_logarithm)
         for (double position = (double)start[i]; position > 0; polls[i]++)
             position -= 10.0 * (double)queue_poll_after(office.api->sale, (int64_t)position);
     }
-    /* Beyond position 4,800 the interval stays at a minute: so much for the rest. */
-    cr_assert_lt(polls[0], 45, "%d", polls[0]);
+    /* Beyond position 2,400 the interval stays at a minute: so much for the rest. */
+    cr_assert_lt(polls[0], 28, "%d", polls[0]);
     cr_assert_lt(polls[1] - polls[0], 15, "%d", polls[1] - polls[0]);
-    cr_assert_lt(polls[3], 45 + 70, "%d", polls[3]);
+    cr_assert_lt(polls[3], 28 + 70, "%d", polls[3]);
 }
 
 /* ---- idempotency ---- */
