@@ -157,6 +157,17 @@ for my $path (qw(/healthz /readyz /v1/queue)) {
     problem_is($limited[0], 429, 'too-many-requests', '... with a problem', headers => $retry);
 }
 
+# More people than the zone of limits has room for: who came last is let through, first with the bearer token, then with the queue's.
+my $small = Usher::Stack->new(workers => 1, nginx => {});
+my $conf  = Usher::Process::slurp("$small->{dir}/nginx/nginx.conf");
+Usher::Process::spew("$small->{dir}/nginx/nginx.conf", $conf =~ s/zone=usher_caller:\K\d+m/32k/r);
+$small->{nginx_process}->stop;
+$small->start_nginx_again;
+my %got;
+$got{ $small->post('/v1/queue/tokens', user => $_)->status }++                          for 1 .. 400;
+$got{ $small->get('/v1/queue/tokens/me', token => sprintf('%022d', $_))->status }++ for 1 .. 400;
+is_deeply(\%got, { 201 => 400, 404 => 400 }, 'nobody is turned away when the zone of limits is full');
+
 # The line when there is no copy yet: whoever waits for the first one looks again only after the lock's timeout.
 kill 'STOP', $tight->worker_pids;
 my @waiting = map { my $s = Usher::Http::connect_to($tight->address); syswrite $s, Usher::Http::bytes('GET', '/v1/queue', [ Host => 'x' ], undef); $s } 1 .. 10;

@@ -90,12 +90,12 @@ like($conf, qr/^pcre_jit on;/m, 'patterns are compiled');
 my ($bearer) = $text =~ /"~\*?(.+)" "bearer \$usher_signature";/;
 my $last = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNO-_';
 my $caller = sub { return $_[0] =~ /$bearer/i ? $+{usher_signature} : 'the address' };
-is($caller->("$_->[1]$last"), $last, "a bearer token's limit is its own: $_->[0]")
+is($caller->("$_->[1]$last"), substr($last, -22), "a bearer token's limit is its own: $_->[0]")
     for ['HS256', 'Bearer e30.e30.'], ['ES256', 'Bearer e30.e30.' . 'x' x 43], ['RS256', 'Bearer e30.e30.' . 'x' x 299],
     ['another spelling', 'bearer   e30.e30.'];
 is($caller->($_), 'the address', 'what is none counts for the address: ' . substr $_, 0, 30)
     for "$last", "Bearer $last", "Bearer e30.$last", "Basic e30.e30.$last", "Bearer e30.e30.$last ", "Bearer e30.e30.e30.$last",
-    'Bearer e30.e30.' . substr($last, 1), 'Bearer ' . ' ' x 5000 . $last, 'Bearer e30.e30.' . 'x' x 16_000 . '!';
+    'Bearer e30.e30.' . substr($last, -21), 'Bearer ' . ' ' x 5000 . $last, 'Bearer e30.e30.' . 'x' x 16_000 . '!';
 
 my @locations = $text =~ /location ([^{]+) \{/g;
 for my $name (@locations) {

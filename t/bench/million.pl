@@ -113,7 +113,7 @@ sub swap () { redis('SWAPDB', 0, 1) }
 # One run of polls: requests a second, CPU for each, and Redis' own time for each script.
 sub polls ($name) {
     my $run;
-    for my $try (1 .. 3) {    # the disk may still be busy with what the million has written, and then Redis waits for it
+    for my $try (1 .. 3) {    # the disk may still be busy with what the million has written
         redis_is_quiet();
         redis('CONFIG', 'RESETSTAT');
         $run = wrk($at{seconds}, $at{url}, 'work.lua', 'GET', '/v1/queue/tokens/me', '-', 't', 'again', "$at{work}/$name");

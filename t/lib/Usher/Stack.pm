@@ -180,18 +180,23 @@ sub start_nginx ($self) {
                 '--listen', $self->address, '--socket', $self->{socket}, @limits
             )
         );
-        $self->{nginx_process} = Usher::Process->start(
-            command => [
-                Usher::Process::find_program('nginx') // die("no nginx on this machine: run ./dev deps\n"),
-                '-p', $dir, '-c', "$dir/nginx.conf", '-e', 'stderr'
-            ],
-            log => "$dir/start.log",
-            dir => $dir,
-        );
-        return if Usher::Process::until_true(sub { !$self->{nginx_process}->alive || $self->_listens })
-            && $self->{nginx_process}->alive;
+        return if $self->start_nginx_again;
     }
     die "nginx does not start:\n" . join '', map { Usher::Process::slurp($_) } glob "$dir/*.log";
+}
+
+# With the nginx.conf that is there; false when it does not start.
+sub start_nginx_again ($self) {
+    my $dir = "$self->{dir}/nginx";
+    $self->{nginx_process} = Usher::Process->start(
+        command => [
+            Usher::Process::find_program('nginx') // die("no nginx on this machine: run ./dev deps\n"),
+            '-p', $dir, '-c', "$dir/nginx.conf", '-e', 'stderr'
+        ],
+        log => "$dir/start.log",
+        dir => $dir,
+    );
+    return Usher::Process::until_true(sub { !$self->{nginx_process}->alive || $self->_listens }) && $self->{nginx_process}->alive;
 }
 
 sub _listens ($self) { IO::Socket::INET->new(PeerAddr => $self->address) }
