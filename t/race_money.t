@@ -15,6 +15,8 @@ my @people = people($usher, 100);
 
 # Between reading the balance or the reservation and writing it.
 slowly($usher, 'usher_charge', 'v_now := usher_clock();',           0.01);
+slowly($usher, 'usher_charge', 'UPDATE asset a SET balance',        'random() * 0.01');
+slowly($usher, 'usher_charge', 'INSERT INTO asset',                 0.01);
 slowly($usher, 'usher_pay',    '-- Paying and expiring both begin', 0.01);
 
 # The next person, with money and a held seat: {user, token, reservation}.

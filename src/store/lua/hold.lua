@@ -5,8 +5,7 @@
 -- Returns {ACTIVE, deadline, lapsed, life before, life now} when claimed: lapsed 1 when one of the seats has had an earlier
 -- claim that PostgreSQL may still have to close, the lives 0 when the token's was long enough; {COLD, changes} when the
 -- doorman has not been loaded from PostgreSQL; {TAKEN, own, seat...}, own being the latest deadline (1 at least) of these where
--- all are the caller's already, and else 0;
--- {INVALID | WAITING | LOST, position} from the gate.
+-- all are the caller's already, and else 0; {INVALID | WAITING | LOST, position} from the gate.
 local TAKEN, COLD = 3, 4
 local at, user = now(), ARGV[2]
 local state, n = gate(at)
