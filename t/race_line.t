@@ -113,7 +113,7 @@ subtest 'ten promoters' => sub {
     my ($ended, $said) = promoters(PROMOTERS, 1);
     is_deeply($ended, [ (0) x PROMOTERS ], 'all exit with 0');
     is(scalar(() = $said =~ /another scheduler is at it/g), PROMOTERS - 1, 'nine of them say that another is at it');
-    is(scalar(() = admitted_since($last)),                  BATCH / 5, 'the one admits a fifth of the budget at once');
+    is(scalar(() = admitted_since($last)),                  BATCH / 10, 'the one admits a tenth of the budget at once');
 
     without_lock(
         sub {

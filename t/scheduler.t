@@ -339,7 +339,7 @@ subtest 'the pace' => sub {
     cmp_ok(scalar @at, '>=', $batch / 2, 'and they do come in');
     my %moment;
     $moment{$_}++ for @at;
-    cmp_ok(max(values %moment), '<=', $batch / 5, 'never more than a fifth at once');
+    cmp_ok(max(values %moment), '<=', $batch / 10, 'never more than a tenth at once');
 };
 
 # A run that is stopped (SIGSTOP) right before this step; the trace of its steps begins anew there.

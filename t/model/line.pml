@@ -19,7 +19,7 @@
 
 #define BATCH      2 /* admitted in any PERIOD at most */
 #define PERIOD     2
-#define BURST      2 /* of them at once; the real one is a fifth of a batch */
+#define BURST      2 /* of them at once; the real one is a tenth of a batch */
 #define ACTIVE_MAX 2
 #define WINDOW     1 /* claim_window */
 #define TTL        3 /* active_ttl */

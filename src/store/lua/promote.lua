@@ -1,5 +1,5 @@
 -- Admits the front of the line, as far as the budget goes. The budget is here and taken here, so it does not matter how
--- many schedulers ask or how often: never more than `batch` in any `period`, paced at batch/period with at most a fifth
+-- many schedulers ask or how often: never more than `batch` in any `period`, paced at batch/period with at most a tenth
 -- of a batch at once, and only while fewer than `active_max` are active.
 -- With adaptive admission the batch is larger by the measured share of no-shows, and the cap lies between active_min and
 -- active_max: down quickly when the shop is slow or mostly refuses, up slowly when it is well and the cap is in the way.
@@ -82,7 +82,7 @@ for _, entry in ipairs(redis.call('ZRANGE', KEYS[6], 0, -1)) do
   recent = recent + string.match(entry, ' (%d+)$')
 end
 
-local burst = math.max(1, batch / 5)
+local burst = math.max(1, batch / 10) -- as much as falls due between two runs of the scheduler, and a little more
 local credit = burst
 if admission[4] then
   credit = math.min(burst, tonumber(admission[3]) + math.max(0, at - admission[4]) * batch / period)
