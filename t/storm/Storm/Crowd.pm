@@ -160,6 +160,7 @@ sub _broken ($self, $person) {
 sub _again ($self, $person, $what) {
     my $request = $person->{request};
     $self->{count}{"$request->{name} $what"}++;
+    $self->_cut_off($person);
     return $request->{done}->($self, $person, 0, '') if $request->{once} && $what eq 'broken';
     $self->_later($person, 0.05 + rand 0.3, \&_send);
 }
@@ -170,6 +171,7 @@ sub _answered ($self, $person, $status, $body, $head) {
     return $self->_wrong($person, "$request->{name}, without Retry-After", $status, $body)
         if ($status == 503 || $status == 429) && $head !~ /^Retry-After: [1-9]\d*\r?$/mi;
     return $self->_wrong($person, $request->{name}, $status, $body) if $status >= 500 && $status != 503;
+    $self->_cut_off($person) if $status >= 500;
     return $self->_later($person, 0.05 + rand 0.3, \&_send)
         if !($request->{once} && $status >= 500) && ($status >= 500 || $status == 429 || $body =~ /"code":"idempotency-key-in-use"/);
     $status = 0 if $status >= 500;
@@ -250,11 +252,18 @@ sub _polled ($self, $person, $status, $body) {
     $self->_wait_in_line($person);
 }
 
-# The line has told where the place stands.
+# A hold without an answer may still be under way: it has lifted the token's life, and takes that back should it come to nothing.
+sub _cut_off ($self, $person) {
+    $person->{place}{lifted} = 1 if $person->{place} && $person->{request}{name} eq 'hold';
+}
+
+# The line has told where the place stands; of one that may be lifted only what it told before counts.
 sub _seen ($self, $person, $body) {
     my $place = $person->{place};
     my $seen  = _us($person->{sent});
-    @$place{qw(told since used held seen)} = (_time_in($body, 'active_until'), $seen, 0, 0, $seen);
+    my $told  = _time_in($body, 'active_until');
+    $told = List::Util::min($told, $place->{told}) if $place->{lifted} && $place->{told};
+    @$place{qw(told since used held seen)} = ($told, $seen, 0, 0, $seen);
     delete $place->{asked};
 }
 
