@@ -89,6 +89,24 @@ status_is($usher->get($path, @me, headers => [ 'If-None-Match' => $before ]),
     200, 'so a client that keeps the old list hears of it');
 is(by_id(seats('?all=true'))->{ $seats[0] }, 'available', 'in the whole view as well');
 is_deeply(counted(@me), [ 6, 6 ], 'and the schedule counts them as free');
+$usher->clock_advance(-2);
+is(scalar keys %{ by_id(seats()) }, 4, 'a clock that steps back has them held again');
+$usher->clock_advance(2);
+
+# Of two holds the one that ends first is looked for, whichever has the lower seat. (In less than half a minute: after that
+# the hall is read anew.)
+sub free_each_time () { [ map { scalar keys %{ by_id(seats()) } } 1 .. 10 ] }    # at every worker
+for my $pair ([ 2, 3 ], [ 5, 4 ]) {
+    $usher->hold(@me[ 1, 3 ], $schedule, $seats[ $pair->[0] ]);
+    $usher->clock_advance(10);
+    $usher->hold(8, $other, $schedule, $seats[ $pair->[1] ]);
+    $usher->clock_advance(285);
+    is_deeply(free_each_time(), [ (4) x 10 ], 'two holds');
+    $usher->clock_advance(7);
+    is_deeply(free_each_time(), [ (5) x 10 ], 'the first one is over');
+    $usher->clock_advance(10);
+    is_deeply(free_each_time(), [ (6) x 10 ], 'and the second');
+}
 
 # Paid seats are sold; cancelled ones free.
 $usher->charge(7, 100_000);

@@ -10,7 +10,7 @@ use Usher::Http;
 use Usher::Process;
 use Usher::Stack;
 
-my $usher = Usher::Stack->new(workers => 1, nginx => 0);
+my $usher = Usher::Stack->new(workers => 1, nginx => 0, config => { claim_window => "1h", active_ttl => "1h" });
 
 # A request in raw records: [name, value] pairs, so that a name can occur twice; flags 1 asks to keep the connection.
 sub raw ($pairs, $flags = 0, $body = '') {
@@ -91,6 +91,28 @@ subtest 'a client that wants to keep its connection does not keep the worker' =>
     my $kept  = raw(\@pairs, 1);
     status_is($kept->response(5), 200, 'it is answered and the connection closed');
     status_is($usher->fcgi(GET => '/healthz'), 200, 'the only worker answers the next one');
+};
+
+# 20,000 seats: 1.4 MB, more than a record holds and a socket takes.
+subtest 'a long reply' => sub {
+    my ($concert) = $usher->concerts(1);
+    my ($schedule, @seats) = $usher->schedule($concert, seats => 20_000, price => 1500);
+    my $token = $usher->fcgi(POST => '/v1/queue/tokens', user => 7)->json->{token};
+    $usher->scheduler('promote');
+    my %me   = (user => 7, token => $token);
+    my $path = "/v1/schedules/$schedule/seats";
+    my $open = sub { my $request = $usher->fcgi_open(GET => $path, %me); $request->finish; $request };
+    my $list = $open->()->response;
+    status_is($list, 200, 'a hall of 20,000 seats');
+    header_is($list, 'Content-Length', length $list->body, 'is as long as it says');
+    is_deeply([ map { $_->{id} } @{ $list->json->{items} } ], \@seats, 'and whole');
+    is($usher->fcgi(HEAD => $path, %me)->body, '', 'HEAD has none of it');
+
+    my $gone = $open->();
+    sysread $gone->{socket}, my $begin, 1000;
+    $gone->close;
+    status_is($usher->fcgi(GET => '/healthz'), 200, 'one who goes away in the middle keeps nobody');
+    is_deeply([ map { $_->{id} } @{ $open->()->response->json->{items} } ], \@seats, 'the next one gets it whole');
 };
 
 subtest 'the time before a worker was free' => sub {

@@ -84,7 +84,7 @@ static enum error reply_page(struct exchange *x, const char *key, page_render *r
     enum error error = page_cache_get(x->sale, x->arena, &x->pass, key, render, what, &page, &x->refusal);
     if (error != OK)
         return error;
-    reply_json_text(x, 200, page.text, page.length);
+    reply_json_kept(x, 200, page.text, page.length);
     reply_header(x, "Cache-Control", "private, no-store");
     return OK;
 }

@@ -202,8 +202,9 @@ void reply_json(struct exchange *x, int status)
     buf_puts(&x->reply->headers, "Content-Type: application/json\r\n");
 }
 
-void reply_json_text(struct exchange *x, int status, const char *text, size_t length)
+void reply_json_kept(struct exchange *x, int status, const char *text, size_t length)
 {
     reply_json(x, status);
-    buf_add(&x->reply->body, text, length);
+    x->reply->kept = text;
+    x->reply->kept_length = length;
 }

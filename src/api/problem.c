@@ -83,6 +83,7 @@ void problem_reply(struct exchange *x, enum error error)
 
     buf_init(&reply->headers, x->arena, 256);
     buf_init(&reply->body, x->arena, 512);
+    reply->kept = NULL;
     reply->status = x->status ? x->status : error_status(error);
     reply->code = code;
     buf_puts(&reply->headers, "Content-Type: application/problem+json\r\n");

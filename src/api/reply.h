@@ -9,7 +9,9 @@
 struct reply {
     int status;         /* HTTP status */
     struct buf headers; /* whole header lines, each ended with CRLF; Content-Type included where there is a body */
-    struct buf body;    /* not sent for HEAD, 204 and 304; Content-Length is added by server/ from body.length */
+    struct buf body;    /* not sent for HEAD, 204 and 304; Content-Length is added by server/ */
+    const char *kept;   /* NULL, or the body instead: somebody else's bytes, which last until the reply is written */
+    size_t kept_length;
 
     /* For the log line only. */
     int64_t user;      /* 0: unknown */

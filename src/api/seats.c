@@ -4,40 +4,65 @@
 #include "base/json.h"
 #include "sale/hall.h"
 
+#include <string.h>
+
 enum { FREE_ONLY = 0, ALL = 1 };
 
-static void put_seat(struct buf *out, const struct seat *seat, enum seat_status status)
+/* What an available seat's text ends with, and what those of others end with instead: none is longer. */
+#define AVAILABLE_END "available\"},"
+static const char *const other_ends[] = {[SEAT_HELD] = "held\"},", [SEAT_SOLD] = "sold\"},"};
+
+static void put_available(const struct seat *seat, struct buf *out)
 {
-    static const char *const names[] = {"available", "held", "sold"};
     buf_puts(out, "{\"id\":");
     buf_put_int(out, seat->id);
     buf_puts(out, ",\"location\":");
     json_put_string(out, seat->location);
     buf_puts(out, ",\"price\":");
     buf_put_int(out, seat->price);
-    buf_puts(out, ",\"status\":\"");
-    buf_puts(out, names[status]);
-    buf_puts(out, "\"}");
+    buf_puts(out, ",\"status\":\"" AVAILABLE_END);
 }
 
-static void render(const struct hall *hall, int which, struct buf *out)
+static char *put(char *to, const char *text, size_t length)
 {
-    bool first = true;
-    buf_puts(out, "{\"schedule_id\":");
-    buf_put_int(out, hall->schedule);
-    buf_puts(out, ",\"version\":");
-    json_put_string(out, hall->version);
-    buf_puts(out, ",\"items\":[");
+    memcpy(to, text, length);
+    return to + length;
+}
+
+/* Available seats that follow each other are copied in one piece. */
+static char *put_seats(const struct hall *hall, const struct hall_items *items, int which, char *to)
+{
+    size_t run = 0, end = 0; /* the available ones not yet copied are from run to end */
     for (size_t i = 0; i < hall->count; i++) {
+        size_t begin = end;
         enum seat_status status = seat_status(hall, &hall->seats[i]);
-        if (which == FREE_ONLY && status != SEAT_AVAILABLE)
+        end = items->ends[i];
+        if (status == SEAT_AVAILABLE)
             continue;
-        if (!first)
-            buf_putc(out, ',');
-        first = false;
-        put_seat(out, &hall->seats[i], status);
+        to = put(to, items->text + run, begin - run);
+        if (which == ALL) {
+            to = put(to, items->text + begin, end - begin - strlen(AVAILABLE_END));
+            to = put(to, other_ends[status], strlen(other_ends[status]));
+        }
+        run = end;
     }
-    buf_puts(out, "]}");
+    return put(to, items->text + run, end - run);
+}
+
+static size_t render(const struct hall *hall, const struct hall_items *items, struct arena *arena, int which, char *to)
+{
+    struct buf head;
+    buf_init(&head, arena, HALL_FRAME_MAX);
+    buf_puts(&head, "{\"schedule_id\":");
+    buf_put_int(&head, hall->schedule);
+    buf_puts(&head, ",\"version\":");
+    json_put_string(&head, hall->version);
+    buf_puts(&head, ",\"items\":[");
+    char *first = put(to, head.data, head.length), *end = put_seats(hall, items, which, first);
+    if (end > first)
+        end--; /* no comma behind the last */
+    end = put(end, "]}", 2);
+    return (size_t)(end - to);
 }
 
 enum error seats_list(struct exchange *x)
@@ -57,7 +82,7 @@ enum error seats_list(struct exchange *x)
         x->reply->status = 304;
         return OK;
     }
-    struct hall_text text = hall_text(hall, x->arena, which, render);
-    reply_json_text(x, 200, text.text, text.length);
+    struct hall_text text = hall_text(hall, x->arena, which, put_available, render);
+    reply_json_kept(x, 200, text.text, text.length);
     return OK;
 }

@@ -34,8 +34,12 @@ struct kept_hall {
     struct hall hall;                   /* first: a hall is its kept_hall */
     char doorman[DOORMAN_VERSION_SIZE]; /* the doorman's version, "loaded.changes"; "" when the picture is not his */
     char *locations;
-    uint32_t edition; /* a sum over what PostgreSQL says of the seats */
-    int64_t read_at;  /* when it said so, or could not be asked again, by clock_now() */
+    uint32_t edition;               /* a sum over what PostgreSQL says of the seats */
+    int64_t read_at;                /* when it said so, or could not be asked again, by clock_now() */
+    size_t lapsed;                  /* holds whose deadline had passed when the seats were counted, */
+    int64_t counted_at, next_lapse; /* at this time of the hall's; so it stays until the next deadline, or a change */
+    char *items;                    /* NULL: not made yet */
+    size_t *ends;
     struct text texts[TEXTS];
     int64_t concert; /* whose schedule it is, once somebody has looked at the concert's; 0: nobody has */
     uint64_t used;   /* which look was its last */
@@ -61,6 +65,8 @@ static void forget(struct kept_hall *kept)
 {
     for (size_t i = 0; i < TEXTS; i++)
         free(kept->texts[i].text);
+    free(kept->items);
+    free(kept->ends);
     free(kept->hall.seats);
     free(kept->locations);
     *kept = (struct kept_hall){.used = 0};
@@ -205,18 +211,29 @@ enum seat_status seat_status(const struct hall *hall, const struct seat *seat)
     return seat->deadline > hall->now ? SEAT_HELD : SEAT_AVAILABLE;
 }
 
+static void count(struct kept_hall *kept)
+{
+    size_t unclaimed = 0;
+    kept->lapsed = 0;
+    kept->next_lapse = INT64_MAX;
+    for (size_t i = 0; i < kept->hall.count; i++) {
+        int64_t deadline = kept->hall.seats[i].deadline;
+        if (deadline < 0)
+            unclaimed++;
+        else if (deadline > kept->hall.now)
+            kept->next_lapse = deadline < kept->next_lapse ? deadline : kept->next_lapse;
+        else
+            kept->lapsed += deadline > 0;
+    }
+    kept->hall.available = unclaimed + kept->lapsed;
+    kept->counted_at = kept->hall.now;
+}
+
 /* The doorman's version, how many holds have passed their deadline since, and the edition: two pictures never share a
  * name. */
 static void name_version(struct kept_hall *kept, const char *stamp)
 {
-    size_t lapsed = 0, unclaimed = 0;
-    for (size_t i = 0; i < kept->hall.count; i++) {
-        const struct seat *seat = &kept->hall.seats[i];
-        lapsed += seat->deadline > 0 && seat->deadline <= kept->hall.now;
-        unclaimed += seat->deadline < 0;
-    }
-    kept->hall.available = unclaimed + lapsed;
-    snprintf(kept->hall.version, sizeof kept->hall.version, "%s.%zu.%08x", stamp, lapsed, kept->edition);
+    snprintf(kept->hall.version, sizeof kept->hall.version, "%s.%zu.%08x", stamp, kept->lapsed, kept->edition);
 }
 
 /* What seats.lua answers; the fourth is missing when the picture is current, the fifth when the fourth is the whole
@@ -243,10 +260,13 @@ static void take(struct hall_cache *cache, struct arena *arena, struct kept_hall
 {
     kept->used = ++cache->uses;
     kept->hall.now = redis_integer_at(reply, NOW);
-    if (is_loaded(reply) && reply->count == ONLY_NEWS)
+    bool news = is_loaded(reply) && reply->count > SEATS_OR_CHANGES;
+    if (news && reply->count == ONLY_NEWS)
         forget_taken(kept);
-    if (is_loaded(reply) && reply->count > SEATS_OR_CHANGES)
+    if (news)
         read_doorman(kept, redis_text_at(reply, VERSION), reply->items[SEATS_OR_CHANGES]);
+    if (news || kept->hall.now >= kept->next_lapse || kept->hall.now < kept->counted_at)
+        count(kept);
     /* Something changed while the doorman was being loaded: this picture is nobody else's and is not kept. */
     name_version(kept, *kept->doorman
                            ? kept->doorman
@@ -325,19 +345,33 @@ enum error hall_of_concert(struct sale *sale, struct arena *arena, const struct 
     return error;
 }
 
-struct hall_text hall_text(const struct hall *hall, struct arena *arena, int which, hall_render *render)
+/* ---- as text ---- */
+
+static void make_items(struct kept_hall *kept, struct arena *arena, hall_put_seat *put)
+{
+    struct buf out;
+    buf_init(&out, arena, 80 * kept->hall.count);
+    kept->ends = must_allocate(kept->hall.count, sizeof *kept->ends);
+    for (size_t i = 0; i < kept->hall.count; i++) {
+        put(&kept->hall.seats[i], &out);
+        kept->ends[i] = out.length;
+    }
+    kept->items = must_allocate(out.length, 1);
+    memcpy(kept->items, out.data, out.length);
+}
+
+struct hall_text hall_text(const struct hall *hall, struct arena *arena, int which, hall_put_seat *put,
+                           hall_render *render)
 {
     struct kept_hall *kept = (struct kept_hall *)(uintptr_t)hall;
     struct text *text = &kept->texts[which];
-    if (!text->text || strcmp(text->version, hall->version) != 0) {
-        struct buf out;
-        buf_init(&out, arena, 64 * hall->count + 128);
-        render(hall, which, &out);
-        char *copy = must_allocate(out.length + 1, 1);
-        memcpy(copy, out.data, out.length);
-        free(text->text);
-        text->text = copy;
-        text->length = out.length;
+    if (!kept->items)
+        make_items(kept, arena, put);
+    if (!text->text)
+        text->text = must_allocate((hall->count ? kept->ends[hall->count - 1] : 0) + HALL_FRAME_MAX, 1);
+    if (strcmp(text->version, hall->version) != 0) {
+        const struct hall_items items = {kept->items, kept->ends};
+        text->length = render(hall, &items, arena, which, text->text);
         snprintf(text->version, sizeof text->version, "%s", hall->version);
     }
     return (struct hall_text){text->text, text->length};

@@ -47,12 +47,26 @@ enum error hall_look_concert(struct sale *sale, struct arena *arena, const struc
 enum error hall_of_concert(struct sale *sale, struct arena *arena, const struct pass *pass, int64_t concert,
                            int64_t schedule, const struct hall **hall, struct refusal *refusal) MUST_CHECK;
 
-/* A text made from the hall's present picture, made once for each version. which: 0 or 1. */
-typedef void hall_render(const struct hall *hall, int which, struct buf *out);
+/* The texts of a hall's seats one behind the other, as they are while available: that of seats[i] ends at ends[i]. */
+struct hall_items {
+    const char *text;
+    const size_t *ends;
+};
+typedef void hall_put_seat(const struct seat *seat, struct buf *out);
+
+/* Writes a text of the hall's present picture to `to`, where there is room for all items and HALL_FRAME_MAX bytes more;
+ * returns its length. which: 0 or 1. */
+typedef size_t hall_render(const struct hall *hall, const struct hall_items *items, struct arena *arena, int which,
+                           char *to);
+enum { HALL_FRAME_MAX = 512 }; /* with a version that is escaped throughout */
+
+/* Valid until the next look. The items are made once while PostgreSQL says the same of the seats, the text once for
+ * each version. */
 struct hall_text {
     const char *text;
     size_t length;
 };
-struct hall_text hall_text(const struct hall *hall, struct arena *arena, int which, hall_render *render);
+struct hall_text hall_text(const struct hall *hall, struct arena *arena, int which, hall_put_seat *put,
+                           hall_render *render);
 
 #endif

@@ -1,4 +1,4 @@
-/* fastcgi: libfcgi's stream functions between nginx and struct request / struct reply. */
+/* fastcgi: libfcgi between nginx and struct request; struct reply goes back in records of our own. */
 #include "server/fastcgi.h"
 
 #include "base/buf.h"
@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 struct fastcgi {
@@ -277,33 +278,103 @@ static const char *phrase_of(int status)
     return "Unknown";
 }
 
+/* ---- the reply, in records of our own: libfcgi would copy it once more and write it in pieces of 8 KiB ---- */
+
+/* FastCGI 1.0, section 3.3. A record's content is at most 65535 bytes; this is the next multiple of 8 below. */
+enum { FASTCGI_VERSION = 1, TYPE_END_REQUEST = 3, TYPE_STDOUT = 6, CONTENT_MAX = 65528, HEADER_SIZE = 8, RECORDS = 16 };
+
+/* Records on their way: each is a header and up to two pieces of content. */
+struct sender {
+    int fd, request_id;
+    bool good;
+    int records, pieces;
+    unsigned char headers[RECORDS][HEADER_SIZE];
+    struct iovec parts[3 * RECORDS];
+};
+
+static void flush(struct sender *sender)
+{
+    struct iovec *part = sender->parts, *end = part + sender->pieces;
+    while (sender->good && part < end) {
+        ssize_t written = writev(sender->fd, part, (int)(end - part));
+        if (written < 0 && errno == EINTR)
+            continue;
+        sender->good = written > 0;
+        for (; part < end && written >= (ssize_t)part->iov_len; part++)
+            written -= (ssize_t)part->iov_len;
+        if (sender->good && part < end) {
+            part->iov_base = (char *)part->iov_base + written;
+            part->iov_len -= (size_t)written;
+        }
+    }
+    sender->records = sender->pieces = 0;
+}
+
+static void add_piece(struct sender *sender, const void *bytes, size_t length)
+{
+    if (length > 0)
+        sender->parts[sender->pieces++] = (struct iovec){(void *)(uintptr_t)bytes, length};
+}
+
+static void add_record(struct sender *sender, int type, const void *first, size_t first_length, const void *second,
+                       size_t second_length)
+{
+    size_t length = first_length + second_length;
+    if (sender->records == RECORDS)
+        flush(sender);
+    unsigned char *header = sender->headers[sender->records++];
+    header[0] = FASTCGI_VERSION;
+    header[1] = (unsigned char)type;
+    header[2] = (unsigned char)(sender->request_id >> 8);
+    header[3] = (unsigned char)sender->request_id;
+    header[4] = (unsigned char)(length >> 8);
+    header[5] = (unsigned char)length;
+    header[6] = header[7] = 0; /* no padding */
+    add_piece(sender, header, HEADER_SIZE);
+    add_piece(sender, first, first_length);
+    add_piece(sender, second, second_length);
+}
+
+/* head and body as one stream, and the end of the request. */
+static bool send_reply(const FCGX_Request *connection, const struct buf *head, const char *body, size_t length)
+{
+    static const unsigned char complete[8] = {0}; /* application status 0, FCGI_REQUEST_COMPLETE */
+    struct sender sender = {.fd = connection->ipcFd, .request_id = connection->requestId, .good = true};
+    size_t head_sent = 0, body_sent = 0;
+    while (head_sent < head->length || body_sent < length) {
+        size_t of_head = head->length - head_sent, of_body = length - body_sent;
+        of_head = of_head < CONTENT_MAX ? of_head : CONTENT_MAX;
+        of_body = of_body < CONTENT_MAX - of_head ? of_body : CONTENT_MAX - of_head;
+        add_record(&sender, TYPE_STDOUT, head->data + head_sent, of_head, body + body_sent, of_body);
+        head_sent += of_head;
+        body_sent += of_body;
+    }
+    add_record(&sender, TYPE_STDOUT, NULL, 0, NULL, 0);
+    add_record(&sender, TYPE_END_REQUEST, complete, sizeof complete, NULL, 0);
+    flush(&sender);
+    return sender.good;
+}
+
 bool fastcgi_write(struct fastcgi *fastcgi, const struct request *request, const struct reply *reply)
 {
     bool bodyless = reply->status == 204 || reply->status == 304;
-    bool with_body = !bodyless && request->method != METHOD_HEAD;
-    struct buf out;
-    buf_init(&out, request->arena, reply->headers.length + (with_body ? reply->body.length : 0) + 128);
-    buf_puts(&out, "Status: ");
-    buf_put_int(&out, reply->status);
-    buf_putc(&out, ' ');
-    buf_puts(&out, phrase_of(reply->status));
-    buf_puts(&out, "\r\n");
-    buf_add(&out, reply->headers.data, reply->headers.length);
+    const char *body = reply->kept != NULL ? reply->kept : reply->body.data;
+    size_t length = reply->kept != NULL ? reply->kept_length : reply->body.length;
+    struct buf head;
+    buf_init(&head, request->arena, reply->headers.length + 128);
+    buf_puts(&head, "Status: ");
+    buf_put_int(&head, reply->status);
+    buf_putc(&head, ' ');
+    buf_puts(&head, phrase_of(reply->status));
+    buf_puts(&head, "\r\n");
+    buf_add(&head, reply->headers.data, reply->headers.length);
     if (!bodyless) {
-        buf_puts(&out, "Content-Length: ");
-        buf_put_int(&out, (int64_t)reply->body.length);
-        buf_puts(&out, "\r\n");
+        buf_puts(&head, "Content-Length: ");
+        buf_put_int(&head, (int64_t)length);
+        buf_puts(&head, "\r\n");
     }
-    buf_puts(&out, "\r\n");
-    if (with_body)
-        buf_add(&out, reply->body.data, reply->body.length);
-
-    /* Closing err first leaves one write for the last of the reply and the end of the request together. */
-    FCGX_Request *connection = &fastcgi->connection;
-    bool sent = FCGX_PutStr(out.data, (int)out.length, connection->out) >= 0;
-    sent = FCGX_FClose(connection->err) == 0 && sent;
-    sent = FCGX_FClose(connection->out) == 0 && sent;
-    return sent;
+    buf_puts(&head, "\r\n");
+    return send_reply(&fastcgi->connection, &head, body, bodyless || request->method == METHOD_HEAD ? 0 : length);
 }
 
 /* libfcgi would shut its side down, wait for the peer to close and read what is left: three system calls and a wait for

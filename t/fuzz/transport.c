@@ -1,5 +1,5 @@
-/* transport: a FastCGI request without a socket. The code under test is src/server/fastcgi.c itself; only libfcgi's
- * streams are ours, over memory. */
+/* transport: a FastCGI request without a socket. The code under test is src/server/fastcgi.c itself; only what it
+ * reads from and writes to is in memory. */
 #include "server/fastcgi.c" // NOLINT: its struct is needed, and nothing else opens it
 
 #include "fuzz.h"
@@ -9,29 +9,13 @@
 
 #include <ctype.h>
 #include <strings.h>
+#include <sys/mman.h>
 
-enum { WINDOW = 8192 };
+/* ---- what comes in: all bytes are there from the beginning ---- */
 
-/* ---- streams ---- */
-
-/* All bytes are there from the beginning. */
 static void end_of_input(FCGX_Stream *stream)
 {
     stream->isClosed = 1;
-}
-
-struct sink {
-    struct buf bytes;
-    unsigned char window[WINDOW];
-};
-
-static void take_window(FCGX_Stream *stream, int closing)
-{
-    struct sink *sink = stream->data;
-    (void)closing;
-    buf_add(&sink->bytes, sink->window, (size_t)(stream->wrNext - sink->window));
-    stream->wrNext = sink->window;
-    stream->stop = stream->rdNext = sink->window + sizeof sink->window;
 }
 
 static FCGX_Stream reader(const uint8_t *bytes, size_t length)
@@ -48,12 +32,37 @@ static FCGX_Stream reader(const uint8_t *bytes, size_t length)
     };
 }
 
-static FCGX_Stream writer(struct sink *sink, struct arena *arena)
+/* ---- what goes out: records, into a file in memory ---- */
+
+enum { REQUEST_ID = 258 };
+
+static int open_sink(void)
 {
-    buf_init(&sink->bytes, arena, 1024);
-    FCGX_Stream stream = {.emptyBuffProc = take_window, .data = sink, .wrNext = sink->window};
-    stream.stop = stream.rdNext = sink->window + sizeof sink->window;
-    return stream;
+    static int fd = -1;
+    if (fd < 0)
+        fd = memfd_create("reply", MFD_CLOEXEC);
+    REQUIRE(fd >= 0 && ftruncate(fd, 0) == 0 && lseek(fd, 0, SEEK_SET) == 0, "a file in memory");
+    return fd;
+}
+
+/* The content of all records of STDOUT: a stream, ended by an empty one, and then the end of the request. */
+static void read_records(int fd, struct arena *arena, struct buf *stream)
+{
+    size_t size = (size_t)lseek(fd, 0, SEEK_CUR), at = 0, content = 1;
+    unsigned char *bytes = arena_alloc(arena, size + 1);
+    REQUIRE(pread(fd, bytes, size, 0) == (ssize_t)size, "what was written can be read");
+    buf_init(stream, arena, size);
+    while (content > 0) {
+        REQUIRE(size - at >= HEADER_SIZE, "a record has a header");
+        const unsigned char *header = bytes + at;
+        content = (size_t)header[4] << 8 | header[5];
+        REQUIRE(header[0] == 1 && header[1] == 6 && header[2] == 1 && header[3] == 2, "of the request's STDOUT");
+        REQUIRE(header[6] == 0 && size - at - HEADER_SIZE >= content, "as long as it says");
+        buf_add(stream, header + HEADER_SIZE, content);
+        at += HEADER_SIZE + content;
+    }
+    static const unsigned char end[] = {1, 3, 1, 2, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    REQUIRE(size - at == sizeof end && memcmp(bytes + at, end, sizeof end) == 0, "the request's end is the last");
 }
 
 /* ---- what a request must have become ---- */
@@ -139,11 +148,11 @@ static void check_reply(const struct reply *reply, const struct request *request
 int fuzz_exchange(char **parameters, const uint8_t *body, size_t length)
 {
     struct fuzz_house *house = fuzz_house();
-    static struct sink out, err;
-    FCGX_Stream in = reader(body, length), to_client = writer(&out, house->arena), to_log = writer(&err, house->arena);
+    FCGX_Stream in = reader(body, length);
     struct fastcgi fastcgi = {
-        .connection = {.in = &in, .out = &to_client, .err = &to_log, .envp = parameters},
+        .connection = {.in = &in, .envp = parameters, .requestId = REQUEST_ID, .ipcFd = open_sink()},
     };
+    struct buf sent;
     struct request request;
     struct reply reply;
 
@@ -154,6 +163,7 @@ int fuzz_exchange(char **parameters, const uint8_t *body, size_t length)
     else
         api_handle(house->api, &request, &reply);
     REQUIRE(fastcgi_write(&fastcgi, &request, &reply), "the reply is sent");
-    check_reply(&reply, &request, &out.bytes);
+    read_records(fastcgi.connection.ipcFd, house->arena, &sent);
+    check_reply(&reply, &request, &sent);
     return reply.status;
 }

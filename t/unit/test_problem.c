@@ -37,9 +37,11 @@ Test(problem, replaces_what_was_written)
 {
     buf_init(&office.reply.headers, office.arena, 16);
     buf_init(&office.reply.body, office.arena, 16);
-    reply_json_text(&x, 200, "{\"secret\":1}", 12);
+    buf_puts(&office.reply.body, "{\"secret\":1}");
+    reply_json_kept(&x, 200, "{\"secret\":2}", 12);
     reply_header(&x, "ETag", "\"1\"");
     problem_reply(&x, E_INTERNAL);
+    cr_assert_null(office.reply.kept);
     cr_assert_null(strstr(office.reply.body.data, "secret"));
     cr_assert_null(office_header(&office, "ETag"));
     cr_assert_str_eq(office_text(&office, "detail"), "Something went wrong on our side.");
