@@ -36,7 +36,7 @@ struct kept_hall {
     char *locations;
     uint32_t edition;               /* a sum over what PostgreSQL says of the seats */
     int64_t read_at;                /* when it said so, or could not be asked again, by clock_now() */
-    size_t lapsed;                  /* holds whose deadline had passed when the seats were counted, */
+    size_t unclaimed, lapsed;       /* seats nobody has taken, and holds whose deadline had passed, */
     int64_t counted_at, next_lapse; /* at this time of the hall's; so it stays until the next deadline, or a change */
     char *items;                    /* NULL: not made yet */
     size_t *ends;
@@ -183,10 +183,37 @@ static int by_id(const void *a, const void *b)
     return (x->id > y->id) - (x->id < y->id);
 }
 
+/* Counts a seat once more, or with -1 once less. What is over is told by the time of the counting. */
+static void count_seat(struct kept_hall *kept, int64_t deadline, int by)
+{
+    if (deadline < 0)
+        kept->unclaimed += (size_t)by;
+    else if (deadline > kept->counted_at)
+        kept->next_lapse = deadline < kept->next_lapse ? deadline : kept->next_lapse;
+    else if (deadline > 0)
+        kept->lapsed += (size_t)by;
+}
+
+static void set_deadline(struct kept_hall *kept, struct seat *seat, int64_t deadline)
+{
+    count_seat(kept, seat->deadline, -1);
+    seat->deadline = deadline;
+    count_seat(kept, deadline, 1);
+}
+
+static void count_all(struct kept_hall *kept)
+{
+    kept->unclaimed = kept->lapsed = 0;
+    kept->next_lapse = INT64_MAX;
+    kept->counted_at = kept->hall.now;
+    for (size_t i = 0; i < kept->hall.count; i++)
+        count_seat(kept, kept->hall.seats[i].deadline, 1);
+}
+
 static void forget_taken(struct kept_hall *kept)
 {
     for (size_t i = 0; i < kept->hall.count; i++)
-        kept->hall.seats[i].deadline = -1;
+        set_deadline(kept, &kept->hall.seats[i], -1);
 }
 
 /* Of the fields, the doorman's own are no seats, and an empty one is free. */
@@ -196,8 +223,11 @@ static void read_doorman(struct kept_hall *kept, const char *version, const stru
         struct seat wanted = {.id = redis_integer_at(fields, i)};
         const char *value = redis_text_at(fields, i + 1);
         struct seat *seat = bsearch(&wanted, kept->hall.seats, kept->hall.count, sizeof wanted, by_id);
-        if (seat && !decimal_parse(value, strcspn(value, " "), 0, INT64_MAX, &seat->deadline))
-            seat->deadline = -1;
+        int64_t deadline = -1;
+        if (seat && !decimal_parse(value, strcspn(value, " "), 0, INT64_MAX, &deadline))
+            deadline = -1;
+        if (seat)
+            set_deadline(kept, seat, deadline);
     }
     snprintf(kept->doorman, sizeof kept->doorman, "%s", version);
 }
@@ -209,24 +239,6 @@ enum seat_status seat_status(const struct hall *hall, const struct seat *seat)
     if (seat->deadline == 0)
         return SEAT_SOLD;
     return seat->deadline > hall->now ? SEAT_HELD : SEAT_AVAILABLE;
-}
-
-static void count(struct kept_hall *kept)
-{
-    size_t unclaimed = 0;
-    kept->lapsed = 0;
-    kept->next_lapse = INT64_MAX;
-    for (size_t i = 0; i < kept->hall.count; i++) {
-        int64_t deadline = kept->hall.seats[i].deadline;
-        if (deadline < 0)
-            unclaimed++;
-        else if (deadline > kept->hall.now)
-            kept->next_lapse = deadline < kept->next_lapse ? deadline : kept->next_lapse;
-        else
-            kept->lapsed += deadline > 0;
-    }
-    kept->hall.available = unclaimed + kept->lapsed;
-    kept->counted_at = kept->hall.now;
 }
 
 /* The doorman's version, how many holds have passed their deadline since, and the edition: two pictures never share a
@@ -260,13 +272,13 @@ static void take(struct hall_cache *cache, struct arena *arena, struct kept_hall
 {
     kept->used = ++cache->uses;
     kept->hall.now = redis_integer_at(reply, NOW);
-    bool news = is_loaded(reply) && reply->count > SEATS_OR_CHANGES;
-    if (news && reply->count == ONLY_NEWS)
+    if (is_loaded(reply) && reply->count == ONLY_NEWS)
         forget_taken(kept);
-    if (news)
+    if (is_loaded(reply) && reply->count > SEATS_OR_CHANGES)
         read_doorman(kept, redis_text_at(reply, VERSION), reply->items[SEATS_OR_CHANGES]);
-    if (news || kept->hall.now >= kept->next_lapse || kept->hall.now < kept->counted_at)
-        count(kept);
+    if (kept->hall.now >= kept->next_lapse || kept->hall.now < kept->counted_at)
+        count_all(kept);
+    kept->hall.available = kept->unclaimed + kept->lapsed;
     /* Something changed while the doorman was being loaded: this picture is nobody else's and is not kept. */
     name_version(kept, *kept->doorman
                            ? kept->doorman
