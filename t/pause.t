@@ -421,7 +421,12 @@ sub scheduler_operation (%o) {
     operation(%o, only => qr/^(?:before|after):/, stopped => \&lose_lock, together => 1);
 }
 
-sub ends_well ($c, $status) { differs('its exit status', $status, 0) }
+# With what all of them have said, for the one that has not.
+sub ends_well ($c, $status) {
+    my @wrong = differs('its exit status', $status, 0);
+    push @wrong, "said: " . substr(Usher::Process::slurp("$usher->{dir}/usher-scheduler.log"), -4000) if @wrong;
+    return @wrong;
+}
 
 use constant { BATCH => 10, PERIOD => 1500 };
 my @promote = ('-o', 'promote_batch=' . BATCH, '-o', 'promote_period=' . PERIOD . 'ms', 'promote');
