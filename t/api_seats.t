@@ -154,8 +154,8 @@ sub big_is ($what) {
     my @all = map { by_id($_) } $usher->parallel([ ([ GET => "/v1/schedules/$big->{id}/seats?all=true", @them ]) x 8 ]);
     is_deeply([ grep { !eq_hash($_, \%says) } @all ], [], $what);
 }
-big_is('a hall is empty');
 my $wholes = whole_halls();
+big_is('a hall is empty');
 for my $user (30 .. 39) {
     my ($buyer) = $usher->admit($user);
     my ($one, $two, $three) = @{ $big->{seats} }[ map { 4 * $i + $_ } 0 .. 2 ];
@@ -170,7 +170,7 @@ for my $user (30 .. 39) {
     big_is('and all see it');
     $i++;
 }
-is(whole_halls(), $wholes, 'and nobody had to be told the whole hall');
+cmp_ok(whole_halls() - $wholes, '<=', scalar $usher->worker_pids, 'no worker had to be told the whole hall more than once');
 my $doorman = "s:{main}:$big->{id}:seats";
 
 # Twenty claims whose requests were cut off long ago are corrected in one change.
