@@ -26,9 +26,13 @@ $$;
 
 -- The line's history: a batch of events from Redis' stream, in the stream's order. Delivered at least once, so a repeated
 -- event changes nothing: a token's state only moves forward (waiting < active < used, expired, left).
+-- One at a time: ON CONFLICT looks out for the same ticket only, and who writes that at the same moment would be stopped by the
+-- index of the user's live token.
 CREATE FUNCTION usher_record_line(p_tickets bigint[], p_users bigint[], p_events text[], p_times_ms bigint[]) RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER
 AS $$
+    SELECT pg_advisory_xact_lock(1970496883, 0); -- guard: history-lock
+
     -- Who has a new ticket has no older one. Its end is told by its own event; should that be lost, it ends here.
     UPDATE waiting_token w SET status = 'expired', deleted_at = to_timestamp(n.ms / 1000.0)
     FROM unnest(p_tickets, p_users, p_events, p_times_ms) AS n (ticket, user_id, event, ms)

@@ -149,6 +149,38 @@ subtest 'ten promoters' => sub {
     );
 };
 
+# Two schedulers may write the same entries, and each of them must come to its end. Each session writes the same new tickets.
+sub written_twice ($from) {
+    my $to   = $from + 799;
+    my $text = qq{DO \$\$
+        DECLARE bad bigint := 0;
+        BEGIN
+            FOR n IN $from .. $to LOOP
+                BEGIN
+                    PERFORM usher_record_line(ARRAY[n]::bigint[], ARRAY[n]::bigint[], '{issued}', '{1000}');
+                EXCEPTION WHEN unique_violation THEN
+                    bad := bad + 1;
+                END;
+                COMMIT;
+            END LOOP;
+            INSERT INTO written_twice VALUES (bad);
+        END \$\$};
+    query($usher, 'CREATE TABLE IF NOT EXISTS written_twice (bad bigint); TRUNCATE written_twice');
+    sql_race($usher, ($text) x 8);
+    my ($ended) = query($usher, 'SELECT count(*) FROM written_twice');
+    my ($there) = query($usher, "SELECT count(*) FROM waiting_token WHERE id BETWEEN $from AND $to AND status = 'waiting'");
+    is_deeply([ $ended, $there ], [ 8, 800 ], 'all have written');
+    return query($usher, 'SELECT sum(bad) FROM written_twice');
+}
+
+subtest 'many write the same history' => sub {
+    is((written_twice(1_000_000))[0], 0, 'nobody is stopped by another one');
+    my ($stopped, $round) = (0, 1);
+    without($usher, ['history-lock'], sub { ($stopped) = written_twice(++$round * 1_000_000) while !$stopped && $round < 12 });
+    cmp_ok($stopped, '>', 0, 'without the lock some are (guard off: history-lock)');
+    query($usher, 'DELETE FROM waiting_token WHERE id >= 1000000; DROP TABLE written_twice');
+};
+
 subtest 'one filler of a page' => sub {
     my ($reader) = people($usher, 1);
     my $page = [ GET => '/v1/concerts?page=0&size=10', user => $reader->{user}, token => $reader->{token} ];
