@@ -4,8 +4,11 @@
 use v5.36;
 use FindBin;
 use lib "$FindBin::Bin/lib";
+use List::Util qw(max sum0);
 use Test::More;
+use Time::HiRes 'time';
 use Usher::Process;
+use Usher::Race;
 use Usher::Stack;
 
 my %common = (promote_batch => 100, promote_period => '1s', active_max => 1000, active_min => 50, claim_window => '60s',
@@ -170,5 +173,31 @@ subtest 'fixed means fixed' => sub {
     cmp_ok($usher->redis('ZCARD', 'q:{main}:active'), '>', 60, 'nor the cap the active');
     is(field('most'), 1000, 'nor what is told of it');
 };
+
+# The pace, through three periods of ten seconds, a look each tenth of a second; with a gap none in the last part of each period.
+my $promote = join '', map { Usher::Process::slurp($usher->source . "/src/store/lua/$_.lua") } qw(prelude promote);
+my @paced    = map {"q:{pace}:$_"} qw(tokens waiting active admission events admitted pulse);
+
+sub pace ($batch, $gap) {
+    ask($usher, 'DEL', @paced);
+    ask($usher, 'HSET', $paced[0], map { ($_ => "$_ 1") } 1 .. 500);
+    ask($usher, 'ZADD', $paced[1], map { ($_ => $_) } 1 .. 500);
+    ask($usher, 'HSET', $paced[3], 'run', 'x');
+    my ($began, @admitted) = (time);
+    for (my $ms = 0; $ms <= 30_300; $ms += 100) {    # a moment more: what fell due in the last gap comes then
+        next if $ms % 10_000 >= 10_000 - $gap;
+        my $ahead = $ms - int(1000 * (time - $began));    # of Redis' clock, so that it does not matter how long this takes
+        push @admitted, (ask($usher, 'EVAL', $promote, scalar @paced, @paced, $ahead, $batch, 10_000, 1000, 60_000, 0, 0))[0];
+    }
+    return (sum0(@admitted), max(@admitted));
+}
+for my $gap (0, 700, 1500) {
+    for my $batch ($gap > 1000 ? 100 : (1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 25, 100)) {
+        my $tenth = max(1, int($batch / 10));
+        my ($all, $once) = pace($batch, $gap);
+        ok($all >= 3 * $batch - 1 && $all <= 3.03 * $batch + $tenth + 1, "$batch in each period, $gap ms of it without a look") or diag $all;
+        cmp_ok($once, '<=', $tenth, 'and never more than a tenth at once');
+    }
+}
 
 done_testing;

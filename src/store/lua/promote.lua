@@ -76,20 +76,24 @@ if ARGV[6] == '1' then
   active_max = math.floor(between(cap))
 end
 
-local recent = 0
+local recent, just_now = 0, 0
 redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', int(at - period))
 for _, entry in ipairs(redis.call('ZRANGE', KEYS[6], 0, -1)) do
-  recent = recent + string.match(entry, ' (%d+)$')
+  local time, count = string.match(entry, '^(%d+)-%d+ (%d+)$')
+  recent = recent + count
+  if at - time < period / 200 then just_now = just_now + count end
 end
 
-local burst = math.max(1, batch / 10) -- as much as falls due between two runs of the scheduler, and a little more
-local credit = burst
+-- What falls due while no scheduler runs is made up for, up to a fifth of a batch, but at most a tenth at once: in half the time
+-- between two looks of the scheduler, however many there are.
+local lump = math.max(1, math.floor(batch / 10))
+local credit = lump
 if admission[4] then
-  credit = math.min(burst, tonumber(admission[3]) + math.max(0, at - admission[4]) * batch / period)
+  credit = math.min(math.max(2, batch / 5), tonumber(admission[3]) + math.max(0, at - admission[4]) * batch / period)
 end
 
 local room = active_max - active
-room = math.min(room, batch - recent, math.floor(credit)) -- guard: admission-budget
+room = math.min(room, batch - recent, math.floor(credit), lump - just_now) -- guard: admission-budget
 if admission[1] == '1' then room = 0 end
 
 local admitted = 0
