@@ -257,13 +257,18 @@ sub _cut_off ($self, $person) {
     $person->{place}{lifted} = 1 if $person->{place} && $person->{request}{name} eq 'hold';
 }
 
-# The line has told where the place stands; of one that may be lifted only what it told before counts.
+# The line has told where the place stands; of one that may be lifted only what was known before counts.
 sub _seen ($self, $person, $body) {
     my $place = $person->{place};
     my $seen  = _us($person->{sent});
     my $told  = _time_in($body, 'active_until');
-    $told = List::Util::min($told, $place->{told}) if $place->{lifted} && $place->{told};
-    @$place{qw(told since used held seen)} = ($told, $seen, 0, 0, $seen);
+    if ($place->{lifted} && $place->{told}) {
+        $place->{told} = List::Util::min($told, $place->{told});
+        $place->{seen} = $seen;
+    }
+    else {
+        @$place{qw(told since used held seen)} = ($told, $seen, 0, 0, $seen);
+    }
     delete $place->{asked};
 }
 
