@@ -95,7 +95,7 @@ $usher->clock_advance(2);
 
 # Of two holds the one that ends first is looked for, whichever has the lower seat. (In less than half a minute: after that
 # the hall is read anew.)
-sub free_each_time () { [ map { scalar keys %{ by_id(seats()) } } 1 .. 10 ] }    # at every worker
+sub free_each_time () { [ map { scalar keys %{ by_id($_) } } $usher->parallel([ ([ GET => $path, @me ]) x 10 ]) ] }
 for my $pair ([ 2, 3 ], [ 5, 4 ]) {
     $usher->hold(@me[ 1, 3 ], $schedule, $seats[ $pair->[0] ]);
     $usher->clock_advance(10);

@@ -14,7 +14,8 @@ Usage: ./dev bench [ROW ...]     usher beside its floor: queue poll issue concer
        ./dev bench million       a million people in the line: joining, memory, poll, promotion, rebuilding
 
 The table also goes to build/dev/bench.json, where rows of earlier benches stay until they are measured again. BENCH_SECONDS=5 and BENCH_RUNS=3 are the defaults.
-The floor closes connections as libfcgi does and its tables have no foreign keys. BENCH_FLOOR=quick: it closes as usher does,
+The floor writes and closes as libfcgi does, so that long answers (concerts, seats) may be cheaper than there, and its tables
+have no foreign keys. BENCH_FLOOR=quick: it closes as usher does,
 which is less work; BENCH_FLOOR=keys: with the foreign keys of the requirements' ERD; BENCH_FLOOR=quick,keys: both. Nothing else
 should be busy.
 HELP

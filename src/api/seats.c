@@ -10,7 +10,10 @@ enum { FREE_ONLY = 0, ALL = 1 };
 
 /* What an available seat's text ends with, and what those of others end with instead: none is longer. */
 #define AVAILABLE_END "available\"},"
-static const char *const other_ends[] = {[SEAT_HELD] = "held\"},", [SEAT_SOLD] = "sold\"},"};
+#define HELD_END      "held\"},"
+#define SOLD_END      "sold\"},"
+_Static_assert(sizeof HELD_END <= sizeof AVAILABLE_END && sizeof SOLD_END <= sizeof AVAILABLE_END, "they fit");
+static const char *const other_ends[] = {[SEAT_HELD] = HELD_END, [SEAT_SOLD] = SOLD_END};
 
 static void put_available(const struct seat *seat, struct buf *out)
 {

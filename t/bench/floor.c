@@ -1,5 +1,7 @@
 /* floor: what a request costs at least. A pre-forked libfcgi program that accepts as usher-server does, makes the Redis
- * and SQL round trips of the operation and answers with as many bytes; no identity, no routes, no log, no retries.
+ * and SQL round trips of the operation and answers with as many bytes; no identity, no routes, no log, no retries. It
+ * writes through libfcgi, which copies a long answer in pieces of 8 KiB: usher itself does not, so where answers are
+ * long (concerts, seats) it may come out above this floor.
  *
  * REQUEST_URI is /floor/OPERATION/NUMBER[/NUMBER...]: poll issue page seats refused hold pay charge. */
 #include <errno.h>
