@@ -15,9 +15,8 @@ Usage: ./dev bench [ROW ...]     usher beside its floor: queue poll issue concer
 
 The table also goes to build/dev/bench.json, where rows of earlier benches stay until they are measured again. BENCH_SECONDS=5 and BENCH_RUNS=3 are the defaults.
 The floor writes and closes as libfcgi does, so that long answers (concerts, seats) may be cheaper than there, and its tables
-have no foreign keys. BENCH_FLOOR=quick: it closes as usher does,
-which is less work; BENCH_FLOOR=keys: with the foreign keys of the requirements' ERD; BENCH_FLOOR=quick,keys: both. Nothing else
-should be busy.
+have no foreign keys. BENCH_FLOOR=quick: it closes as usher does, which is less work; BENCH_FLOOR=keys: with the foreign keys of
+the requirements' ERD; BENCH_FLOOR=quick,keys: both. Nothing else should be busy.
 HELP
 }
 

@@ -69,6 +69,6 @@ bool exchange_client_has(const struct exchange *x, const char *tag);
 
 void reply_header(struct exchange *x, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void reply_json(struct exchange *x, int status); /* body is written by the handler; this names it */
-void reply_json_kept(struct exchange *x, int status, const char *text, size_t length); /* see struct reply */
+void reply_json_kept(struct exchange *x, int status, const char *text, size_t length); /* not copied */
 
 #endif
