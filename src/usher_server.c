@@ -1,4 +1,5 @@
-/* usher-server: the workers behind nginx. Reads options and configuration, opens the socket, and becomes the master. */
+/* usher-server: the workers behind nginx. Reads options and configuration, opens the sockets, and becomes the master.
+ */
 #include "base/config.h"
 #include "base/log.h"
 #include "base/options.h"
@@ -10,9 +11,9 @@
 
 static const char usage[] = "usher-server [OPTION]...\n"
                             "\n"
-                            "Answers FastCGI requests from nginx on a unix socket with pre-forked workers. Stays in "
+                            "Answers FastCGI requests from nginx on unix sockets with pre-forked workers. Stays in "
                             "the foreground and logs to\n"
-                            "standard error. Takes the socket from systemd when it passes one.\n"
+                            "standard error. Takes the sockets from systemd when it passes some.\n"
                             "\n"
                             "Signals to the master: TERM, QUIT, INT finish the current requests and end; HUP reads the "
                             "configuration again and\n"
@@ -21,7 +22,7 @@ static const char usage[] = "usher-server [OPTION]...\n"
 int main(int argc, char **argv)
 {
     struct config config;
-    struct listener listener;
+    struct listener listeners[LISTEN_COUNT];
     char message[CONFIG_MESSAGE_SIZE] = "";
 
     int first = options_read(argc, argv, "usher-server", usage, &config);
@@ -32,13 +33,13 @@ int main(int argc, char **argv)
     }
     master_block_signals();
     notify_open();
-    if (!listen_open(&listener, config.listen, message)) {
+    if (!listen_open(listeners, &config, message)) {
         log_error("%s", message);
         config_free(&config);
         return EXIT_FAILED;
     }
-    int status = master_run(&config, &listener);
-    listen_unlink(&listener);
+    int status = master_run(&config, listeners);
+    listen_unlink(listeners);
     config_free(&config);
     return status;
 }

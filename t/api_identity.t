@@ -224,7 +224,7 @@ for my $case (
     my $file = Usher::Process::spew("$usher->{dir}/bad.key", $text);
     my ($status, $out, $err) = Usher::Process::run(
         { seconds => 10 }, $usher->build . '/usher-server', '-c', $usher->{conf},
-        '-o', "listen=$usher->{dir}/bad.sock", '-o', "jwt_algorithm=$algorithm", '-o', "jwt_key_file=$file"
+        '-o', "listen=$usher->{dir}/bad.sock", '-o', 'listen_shop=', '-o', "jwt_algorithm=$algorithm", '-o', "jwt_key_file=$file"
     );
     ok($status > 0 && $status < 128, "$name: the server does not start");
     like("$out$err", qr/bad\.key/, "$name: and names the file");

@@ -50,7 +50,7 @@ sub nginx_says {
 # Without comments.
 sub directives { return $_[0] =~ s/^\s*#.*\n//mgr }
 
-my @given = ('--dir', $folder, '--listen', '127.0.0.1:18080', '--socket', "$folder/usher.sock");
+my @given = ('--dir', $folder, '--listen', '127.0.0.1:18080', '--socket', "$folder/usher.sock", '--shop-socket', "$folder/shop.sock");
 my ($conf, $status) = run($tool, @given);
 is($status, 0, 'nginx-conf writes a configuration');
 my ($said, $tested) = nginx_says($conf);
@@ -72,6 +72,23 @@ sub location {
     my ($body) = $text =~ /location \Q$name\E \{\n(.*?)\n        \}/s;
     return $body // '';
 }
+
+# Which location a path is led to: an exact one, else the first pattern that fits, else the longest beginning.
+sub way_of {
+    my ($path) = @_;
+    my @names = $text =~ /location ([^{]+) \{/g;
+    my ($name) = grep { $_ eq "= $path" } @names;
+    $name //= (grep {/^~ (.*)/ && $path =~ /$1/} @names)[0];
+    $name //= (sort { length $b <=> length $a } grep { index($path, $_) == 0 } @names)[0];
+    return (location($name) =~ /fastcgi_pass (\w+);/)[0];
+}
+is(way_of($_), 'usher', "$_ goes to the line's socket")
+    for '/v1/queue', '/v1/queue/tokens', '/v1/queue/tokens/me', '/healthz', '/readyz';
+is(way_of($_), 'usher_shop', "$_ goes to the shop's")
+    for '/v1/concerts', '/v1/concerts/1/schedules', '/v1/schedules/1/seats', '/v1/reservations', '/v1/reservations/7', '/v1/payments',
+    '/v1/balance', '/v1/balance/charges', '/v1/nothing';
+my %socket_of = $text =~ /upstream (\w+) \{\s*server "unix:([^"]+)" max_fails=0;/g;
+is_deeply(\%socket_of, { usher => "$folder/usher.sock", usher_shop => "$folder/shop.sock" }, 'and each is where it was said to be');
 
 my $line = location('= /v1/queue');
 like($line, qr/fastcgi_cache usher_line;/, '... and it is the line');
@@ -100,7 +117,7 @@ is($caller->($_), 'the address', 'what is none counts for the address: ' . subst
 my @locations = $text =~ /location ([^{]+) \{/g;
 for my $name (@locations) {
     my $body = location($name);
-    next if $body !~ /fastcgi_pass usher;/;
+    next if $body !~ /fastcgi_pass /;
     for my $want (
         'fastcgi_next_upstream off;',
         'fastcgi_request_buffering on;',
@@ -131,6 +148,7 @@ my ($site, $site_status) = run(
 );
 is($site_status, 0, 'nginx-conf --site writes the part for an installation');
 unlike($site, qr/\@[A-Z_]+\@/, '... with every word filled in');
+is(() = $site =~ m{server "unix:/run/usher/usher\.sock"}g, 2, '... where the shop has the line\'s socket unless it is given one');
 like($site, qr/rate=7r\/s;/, '... with the rate that was asked for');
 like($site, qr/zone=usher_caller burst=13 nodelay;/, '... and the burst');
 $site =~ s{/var/cache/nginx/usher}{$folder/cache};

@@ -39,8 +39,7 @@ sub told ($pattern, $seconds = 10) {
     return Usher::Process::until_true(sub { scalar grep { $_->[1] =~ $pattern } messages() }, $seconds);
 }
 
-sub children_of ($pid) { split ' ', eval { Usher::Process::slurp("/proc/$pid/task/$pid/children") } // '' }
-sub workers ()         { my @pids = sort { $a <=> $b } children_of($master->pid); return @pids }
+sub workers ()         { my @pids = sort { $a <=> $b } $master->children; return @pids }
 sub gone ($pid)        { !-e "/proc/$pid" }
 
 # What the server has logged since this offset.
@@ -354,49 +353,67 @@ sub answers ($socket) {
 }
 
 subtest 'starting' => sub {
-    my $socket = "$usher->{dir}/other.sock";
-    my $server = another(start => [], "listen=$socket");
-    ok(Usher::Process::until_true(sub { -S $socket && answers($socket) }), 'a server of its own answers');
-    is((stat $socket)[2] & 07777, 0660, 'its socket has mode 0660');
+    my ($socket, $shop) = map {"$usher->{dir}/$_.sock"} qw(other express);
+    my $server = another(start => [], "listen=$socket", "listen_shop=$shop");
+    ok(Usher::Process::until_true(sub { -S $shop && answers($socket) && answers($shop) }), 'a server of its own answers at both sockets');
+    is((stat $_)[2] & 07777, 0660, 'its socket has mode 0660') for $socket, $shop;
     is($server->stop, 0, 'TERM: exit status 0');
 
     for my $signal (qw(TERM INT QUIT)) {
-        my $early = another("early$signal", [], "listen=$socket");
-        Usher::Process::until_true(sub { -S $socket });
+        my $early = another("early$signal", [], "listen=$socket", "listen_shop=$shop");
+        Usher::Process::until_true(sub { -S $shop });
         $early->signal($signal);
         is($early->wait(15), 0, "$signal while it starts: exit status 0");
-        ok(!-e $socket, 'and no socket is left');
+        ok(!-e $_, 'and no socket is left') for $socket, $shop;
     }
 
-    my $bad = another(bad => [], "listen=$socket", 'queue_key_file=/nonexistent/queue.key');
+    my $one = another(one => [], "listen=$socket", 'listen_shop=');
+    ok(Usher::Process::until_true(sub { -S $socket && answers($socket) }), 'one socket is enough');
+    is($one->stop, 0, 'TERM: exit status 0');
+
+    my $bad = another(bad => [], "listen=$socket", 'listen_shop=', 'queue_key_file=/nonexistent/queue.key');
     is(($bad->wait // 0) >> 8, 78, 'an unusable key file: exit status 78');
     like(Usher::Process::slurp("$usher->{dir}/bad.log"), qr{/nonexistent/queue\.key}, 'and the log names it');
 
     Usher::Process::spew("$usher->{dir}/file", 'precious');
-    my $file = another(file => [], "listen=$usher->{dir}/file");
-    is(($file->wait // 0) >> 8, 1, 'a file where the socket should be: exit status 1');
+    my $file = another(file => [], "listen=$socket", "listen_shop=$usher->{dir}/file");
+    is(($file->wait // 0) >> 8, 1, 'a file where a socket should be: exit status 1');
+    ok(!-e $socket, 'and no other socket is left');
     is(Usher::Process::slurp("$usher->{dir}/file"), 'precious', 'and it is not touched');
 };
 
-subtest 'a socket that systemd passes' => sub {
-    my $socket   = "$usher->{dir}/passed.sock";
+subtest 'sockets that systemd passes' => sub {
     my $launcher = q{
         use Socket; use POSIX ();
-        socket my $s, PF_UNIX, SOCK_STREAM, 0 or die $!;
-        bind $s, pack_sockaddr_un(shift) and listen $s, 64 or die $!;
-        POSIX::dup2(fileno $s, 9); POSIX::dup2(9, 3); $^F = 3;
-        POSIX::close($_) for 4 .. 9;
-        @ENV{qw(LISTEN_PID LISTEN_FDS)} = ($$, 1);
+        my $count = shift;
+        for my $fd (3 .. 2 + $count) {
+            socket my $s, PF_UNIX, SOCK_STREAM, 0 or die $!;
+            bind $s, pack_sockaddr_un(shift) and listen $s, 64 or die $!;
+            POSIX::dup2(fileno $s, 20 + $fd);
+        }
+        POSIX::dup2(20 + $_, $_) for 3 .. 2 + $count;
+        $^F = 2 + $count;
+        POSIX::close($_) for 3 + $count .. 29;
+        @ENV{qw(LISTEN_PID LISTEN_FDS)} = ($$, $count);
         exec @ARGV or die $!;
     };
-    my $server = another(passed => [ $^X, '-e', $launcher, $socket ], "listen=$usher->{dir}/unused.sock");
-    ok(Usher::Process::until_true(sub { -S $socket && answers($socket) }), 'the server answers on it') or diag Usher::Process::slurp("$usher->{dir}/passed.log");
-    ok(!-e "$usher->{dir}/unused.sock", 'and makes none of its own');
-    my ($worker) = children_of($server->pid);
-    my @open = map { readlink("/proc/$worker/fd/$_") // () } grep {/^\d+$/ && $_ > 2} map { m{([^/]+)$} } glob "/proc/$worker/fd/*";
-    is(scalar grep({/^socket:/} @open), 1, 'a worker has the socket open') or diag explain \@open;
-    is($server->stop, 0, 'TERM: exit status 0');
-    ok(-S $socket, 'and the socket is left to systemd');
+    for my $count (1, 2) {
+        my @passed = map {"$usher->{dir}/passed$count$_.sock"} 1 .. $count;
+        my $own    = "$usher->{dir}/unused.sock";
+        my $server = another("passed$count" => [ $^X, '-e', $launcher, $count, @passed ], "listen=$own", "listen_shop=$own");
+        ok(Usher::Process::until_true(sub { -S $passed[0] && answers($passed[0]) }), "of $count: the server answers at the first")
+            or diag Usher::Process::slurp("$usher->{dir}/passed$count.log");
+        ok(answers($_), 'and at the second') for @passed[ 1 .. $#passed ];
+        ok(!-e $own,    'and makes none of its own');
+        my ($worker) = $server->children;
+        my @open = map { readlink("/proc/$worker/fd/$_") // () } grep {/^\d+$/ && $_ > 2} map { m{([^/]+)$} } glob "/proc/$worker/fd/*";
+        is(scalar grep({/^socket:/} @open), $count, 'a worker has no other socket open') or diag explain \@open;
+        is($server->stop, 0, 'TERM: exit status 0');
+        is(scalar grep({-S} @passed), $count, 'and they are left to systemd');
+    }
+    my $third = another(third => [ $^X, '-e', $launcher, 3, map {"$usher->{dir}/third$_.sock"} 1 .. 3 ]);
+    is(($third->wait // 0) >> 8, 1, 'three sockets: exit status 1');
+    like(Usher::Process::slurp("$usher->{dir}/third.log"), qr/systemd passes 3 sockets: .* at most 2/, 'and the log says what is wrong');
 };
 
 done_testing;

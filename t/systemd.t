@@ -100,14 +100,16 @@ isnt($status, 0, 'a service without its hardening would not pass');
 my %unit = map { basename($_) => settings($_) } @units;
 
 my $socket = $unit{'usher.socket'};
-is($socket->{'Socket.Accept'}[0],      'no',       'one listening socket is passed, not one for each connection');
+is($socket->{'Socket.Accept'}[0],      'no',       'listening sockets are passed, not one for each connection');
 is($socket->{'Socket.SocketMode'}[0],  '0660',     'only owner and group reach the socket');
 is($socket->{'Socket.SocketGroup'}[0], 'www-data', 'the group is that of nginx');
-my $path = $socket->{'Socket.ListenStream'}[0];
+my ($path, $shop) = @{ $socket->{'Socket.ListenStream'} };
 like($path, qr{^/run/}, 'the socket is in /run');
+is(scalar @{ $socket->{'Socket.ListenStream'} }, 2, 'there is one more');
+like(slurp("$source/Makefile.am"), qr{--socket \Q$path\E --shop-socket \Q$shop\E }, 'and nginx looks for both where they are');
 for my $name (grep { /\.service$/ } sort keys %unit) {
     my @kept = map { split } @{ $unit{$name}{'Service.RuntimeDirectory'} // [] };
-    ok(!(grep { $path =~ m{^/run/\Q$_\E/} } @kept), "$name does not own the folder of the socket");
+    ok(!(grep { "$path\n$shop" =~ m{^/run/\Q$_\E/}m } @kept), "$name does not own the folder of the sockets");
 }
 my ($default) = slurp("$source/src/base/config.h") =~ /ROW\(TEXT,\s+listen,\s+"([^"]+)"/;
 is($path, $default, 'the socket is where the configuration looks for it');

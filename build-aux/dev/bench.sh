@@ -91,7 +91,7 @@ bench_lock() {
 # Without the scheduler: what a row measures must not be promoted or drained away meanwhile.
 bench_usher() {
     step "Starting usher-server"
-    stack_spawn usher-server usher-server "$RUN/bin/usher-server" -c "$RUN/usher.conf"
+    stack_spawn usher-server usher-server nice -n 5 "$RUN/bin/usher-server" -c "$RUN/usher.conf"
     await usher-server usher-server test -S "$RUN/server/usher.sock"
     say "done"
 }
@@ -112,7 +112,7 @@ bench_floor() {
         esac
     done
     BENCH_WORKERS=$(cat "/proc/$(bench_pid usher-server)/task/$(bench_pid usher-server)/children" | wc -w)
-    stack_spawn floor floor "$RUN/bin/floor" -s "$RUN/server/floor.sock" -w "$BENCH_WORKERS" -r "$RUN/redis/redis.sock" \
+    stack_spawn floor floor nice -n 5 "$RUN/bin/floor" -s "$RUN/server/floor.sock" -w "$BENCH_WORKERS" -r "$RUN/redis/redis.sock" \
         -d "host=$RUN/pg port=$PG_PORT dbname=usher user=usher" -l "$RUN/floor" -b "$RUN/work" \
         $bench_quick
     await floor floor test -S "$RUN/server/floor.sock"

@@ -232,7 +232,7 @@ setting() { sed -n "s/^$1 *= *//p" "$RUN/logs/configuration.log"; }
 
 # What `run` decides itself.
 stack_ignore_environment() {
-    for key in listen database database_owner redis jwt_algorithm jwt_key_file queue_key_file; do
+    for key in listen listen_shop database database_owner redis jwt_algorithm jwt_key_file queue_key_file; do
         name=USHER_$(echo $key | tr '[:lower:]' '[:upper:]')
         if env | grep -q "^$name="; then
             complain "$name is set, but 'run' chooses $key itself: ignored"
@@ -254,6 +254,7 @@ stack_configure() {
     cat >"$RUN/usher.conf" <<CONF
 # Written by ./dev run. The environment (USHER_<KEY>) overrides it.
 listen = $RUN/server/usher.sock
+listen_shop = $RUN/server/shop.sock
 database = host=$RUN/pg port=$PG_PORT dbname=usher user=usher
 database_owner = host=$RUN/pg port=$PG_PORT dbname=usher user=usher_owner
 redis = $RUN/redis/redis.sock
@@ -262,7 +263,8 @@ queue_key_file = $RUN/queue.key
 CONF
     "$RUN/bin/usherctl" -c "$RUN/usher.conf" --print-config >"$RUN/logs/configuration.log" 2>&1 ||
         fail "the configuration is not valid." configuration
-    build-aux/nginx-conf --dir "$RUN/nginx" --listen "127.0.0.1:$1" --socket "$RUN/server/usher.sock" --workers auto \
+    build-aux/nginx-conf --dir "$RUN/nginx" --listen "127.0.0.1:$1" --socket "$RUN/server/usher.sock" \
+        --shop-socket "$RUN/server/shop.sock" --workers auto \
         --access-log "$RUN/logs/nginx-access.log" --error-log stderr --rate-address 1000000r/s --burst-address 1000000 \
         --rate-token 1000000r/s --burst-token 1000000 --connections 50000 >"$RUN/nginx.conf" || fail "cannot write nginx.conf"
     : >>"$RUN/logs/nginx-access.log"
@@ -309,7 +311,8 @@ load_data() {
 
 start_usher() {
     step "Starting usher-server"
-    stack_spawn usher-server usher-server "$RUN/bin/usher-server" -c "$RUN/usher.conf"
+    # As systemd/usher.service has it.
+    stack_spawn usher-server usher-server nice -n 5 "$RUN/bin/usher-server" -c "$RUN/usher.conf"
     await usher-server usher-server test -S "$RUN/server/usher.sock"
     say "done"
     step "Starting the scheduler (promote every $(setting promote_period), expire every minute)"

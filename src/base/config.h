@@ -17,6 +17,8 @@
 #define CONFIG_TABLE(ROW)                                                                                                      \
     ROW(TEXT,   listen,              "/run/usher/usher.sock", 0, 0, NULL,                                                      \
         "Unix socket for nginx; not used when systemd passes one.")                                                            \
+    ROW(TEXT,   listen_shop,         "",                0, 0, NULL,                                                            \
+        "A second one, answered first, for what people do who were let in. Empty: everybody comes by listen.")                 \
     ROW(AUTO,   workers,             "auto",            1,       1024,        NULL,                                            \
         "Worker processes; auto is four for each processor.")                                                                  \
     ROW(TEXT,   database,            "dbname=usher user=usher", 0, 0, NULL,                                                    \

@@ -28,7 +28,7 @@ struct children_shared {
     struct worker_slot slots[CHILD_MAX];
 };
 
-struct children *children_new(int listen_fd)
+struct children *children_new(const struct listener listeners[static LISTEN_COUNT])
 {
     struct children *children = calloc(1, sizeof *children);
     void *shared = mmap(NULL, sizeof(struct children_shared), PROT_READ | PROT_WRITE,
@@ -38,7 +38,8 @@ struct children *children_new(int listen_fd)
         return NULL;
     }
     children->shared = shared;
-    children->listen_fd = listen_fd;
+    for (int i = 0; i < LISTEN_COUNT; i++)
+        children->listen_fds[i] = listeners[i].fd;
     children->master = getpid();
     return children;
 }
@@ -81,24 +82,43 @@ bool children_want(struct children *children, unsigned generation, int count)
     return true;
 }
 
-/* In the new process: keeps nothing of the master's but the standard descriptors and the socket. */
-static void close_others(int listen_fd)
+static bool is_among(const int *fds, int fd)
 {
-    if (listen_fd > STDERR_FILENO + 1)
-        close_range(STDERR_FILENO + 1, (unsigned)listen_fd - 1, 0);
-    close_range((unsigned)listen_fd + 1, ~0U, 0);
+    for (int i = 0; i < LISTEN_COUNT; i++) {
+        if (fds[i] == fd)
+            return true;
+    }
+    return false;
+}
+
+static int largest(const int *fds)
+{
+    int fd = STDERR_FILENO;
+    for (int i = 0; i < LISTEN_COUNT; i++)
+        fd = fds[i] > fd ? fds[i] : fd;
+    return fd;
+}
+
+/* In the new process: keeps nothing of the master's but the standard descriptors and the sockets. */
+static void close_others(const int *listen_fds)
+{
+    for (int fd = STDERR_FILENO + 1; fd <= largest(listen_fds); fd++) {
+        if (!is_among(listen_fds, fd))
+            close(fd);
+    }
+    close_range((unsigned)largest(listen_fds) + 1, ~0U, 0);
 }
 
 static int run(struct children *children, const struct child *child, const struct config *config)
 {
     struct worker_options options = {
         .config = config,
-        .listen_fd = children->listen_fd,
+        .listen_fds = children->listen_fds,
         .master = children->master,
         .slot = slot_of(children, child),
         .drain = &children->shared->drain,
     };
-    close_others(options.listen_fd);
+    close_others(options.listen_fds);
     return worker_run(&options);
 }
 

@@ -5,6 +5,7 @@
 #define USHER_SERVER_CHILDREN_H
 
 #include "base/config.h"
+#include "server/listen.h"
 #include "server/worker.h"
 
 #include <stdbool.h>
@@ -36,7 +37,7 @@ struct children_shared; /* memory that master and workers have in common */
 
 struct children {
     struct children_shared *shared;
-    int listen_fd;
+    int listen_fds[LISTEN_COUNT];
     pid_t master;
     int high; /* children from this index on are CHILD_NONE */
     struct child table[CHILD_MAX];
@@ -46,7 +47,7 @@ struct children {
     for (struct child *child = (children)->table; child < (children)->table + (children)->high; child++)
 
 /* NULL without memory. */
-struct children *children_new(int listen_fd) __attribute__((warn_unused_result));
+struct children *children_new(const struct listener listeners[static LISTEN_COUNT]) __attribute__((warn_unused_result));
 void children_free(struct children *children);
 
 /* count places of one generation, CHILD_WANTED and due. False when there is no room: then there may be fewer. */

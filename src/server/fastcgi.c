@@ -98,14 +98,14 @@ static const struct {
     {503, "Service Unavailable"},
 };
 
-struct fastcgi *fastcgi_new(int listen_fd)
+struct fastcgi *fastcgi_new(void)
 {
     setenv("LIBFCGI_OS_CLOSE_POLL_TIMEOUT", LIBFCGI_POLL_TIMEOUT, 0);
     setenv("LIBFCGI_IS_AF_UNIX_KEEPER_POLL_TIMEOUT", LIBFCGI_POLL_TIMEOUT, 0);
     struct fastcgi *fastcgi = calloc(1, sizeof *fastcgi);
     if (fastcgi == NULL)
         return NULL;
-    if (FCGX_Init() != 0 || FCGX_InitRequest(&fastcgi->connection, listen_fd, FCGI_FAIL_ACCEPT_ON_INTR) != 0) {
+    if (FCGX_Init() != 0 || FCGX_InitRequest(&fastcgi->connection, -1, FCGI_FAIL_ACCEPT_ON_INTR) != 0) {
         free(fastcgi);
         return NULL;
     }
@@ -120,8 +120,9 @@ void fastcgi_free(struct fastcgi *fastcgi)
     free(fastcgi);
 }
 
-enum fastcgi_accepted fastcgi_accept(struct fastcgi *fastcgi)
+enum fastcgi_accepted fastcgi_accept(struct fastcgi *fastcgi, int listen_fd)
 {
+    fastcgi->connection.listen_sock = listen_fd;
     int result = FCGX_Accept_r(&fastcgi->connection);
     if (result == 0)
         return FASTCGI_REQUEST;

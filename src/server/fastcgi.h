@@ -9,12 +9,12 @@
 
 struct fastcgi;
 
-/* One per worker, on a listening non-blocking socket. NULL when libfcgi cannot start.
+/* One per worker. NULL when libfcgi cannot start.
  *
  * The handlers for TERM, QUIT, USR1 and PIPE must be installed before (libfcgi replaces those that are default or
  * ignored, and its own end a body early), and TERM, QUIT, HUP and USR1 must be blocked whenever a function below runs.
  */
-struct fastcgi *fastcgi_new(int listen_fd) __attribute__((warn_unused_result));
+struct fastcgi *fastcgi_new(void) __attribute__((warn_unused_result));
 void fastcgi_free(struct fastcgi *fastcgi);
 
 enum fastcgi_accepted {
@@ -22,7 +22,8 @@ enum fastcgi_accepted {
     FASTCGI_NONE,    /* nobody waits; another worker took it; it was not FastCGI */
     FASTCGI_FAILED,  /* accept failed; errno tells why */
 };
-enum fastcgi_accepted fastcgi_accept(struct fastcgi *fastcgi) __attribute__((warn_unused_result));
+/* From a listening non-blocking socket. */
+enum fastcgi_accepted fastcgi_accept(struct fastcgi *fastcgi, int listen_fd) __attribute__((warn_unused_result));
 
 /* Decodes the accepted request into request, all texts in arena. Returns NULL when a handler may see it, otherwise the
  * detail for its refusal with E_INVALID_REQUEST (request is then complete enough for api_refuse and the log). */

@@ -1,4 +1,4 @@
-/* listen: socket(), bind() and listen() on a unix socket, or the descriptor that systemd passes. */
+/* listen: socket(), bind() and listen() on unix sockets, or the descriptors that systemd passes. */
 #include "server/listen.h"
 
 #include "base/log.h"
@@ -32,25 +32,34 @@ static bool is_listening_unix_stream(int fd)
            getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening != 0;
 }
 
-static bool take_from_systemd(struct listener *listener, int64_t count, char *message)
+static bool take_one_from_systemd(struct listener *listener, int fd, char *message)
 {
-    if (count != 1) {
-        snprintf(message, CONFIG_MESSAGE_SIZE,
-                 "systemd passes %lld sockets: the socket unit must have one ListenStream=", (long long)count);
-        return false;
-    }
-    if (!is_listening_unix_stream(SYSTEMD_FIRST_FD)) {
+    if (!is_listening_unix_stream(fd)) {
         snprintf(message, CONFIG_MESSAGE_SIZE,
                  "systemd passes no listening unix socket: the socket unit needs ListenStream=/path and Accept=no");
         return false;
     }
-    listener->fd = SYSTEMD_FIRST_FD;
-    if (fcntl(listener->fd, F_SETFD, FD_CLOEXEC) != 0 ||
-        fcntl(listener->fd, F_SETFL, fcntl(listener->fd, F_GETFL) | O_NONBLOCK) != 0) {
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) != 0) {
         snprintf(message, CONFIG_MESSAGE_SIZE, "cannot prepare the socket passed by systemd: %s", strerror(errno));
         return false;
     }
-    log_info("listening socket=systemd");
+    listener->fd = fd;
+    return true;
+}
+
+static bool take_from_systemd(struct listener *listeners, int64_t count, char *message)
+{
+    if (count > LISTEN_COUNT) {
+        snprintf(message, CONFIG_MESSAGE_SIZE,
+                 "systemd passes %lld sockets: the socket unit has at most %d ListenStream=, the line's and the shop's",
+                 (long long)count, LISTEN_COUNT);
+        return false;
+    }
+    for (int i = 0; i < count; i++) {
+        if (!take_one_from_systemd(&listeners[i], SYSTEMD_FIRST_FD + i, message))
+            return false;
+    }
+    log_info("listening sockets=systemd count=%lld", (long long)count);
     return true;
 }
 
@@ -88,7 +97,7 @@ static bool remove_stale(const struct sockaddr_un *address, char *message)
         return false;
     }
     if (!S_ISSOCK(info.st_mode)) {
-        snprintf(message, CONFIG_MESSAGE_SIZE, "%s exists and is not a socket: remove it or set listen to another path",
+        snprintf(message, CONFIG_MESSAGE_SIZE, "%s exists and is not a socket: remove it or set another path",
                  address->sun_path);
         return false;
     }
@@ -155,7 +164,8 @@ static bool make_own(struct listener *listener, const char *path, char *message)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (path[0] == '\0' || strlen(path) >= sizeof address.sun_path) {
-        snprintf(message, CONFIG_MESSAGE_SIZE, "listen must be a path of 1 to %zu bytes", sizeof address.sun_path - 1);
+        snprintf(message, CONFIG_MESSAGE_SIZE, "listen and listen_shop must be paths of 1 to %zu bytes",
+                 sizeof address.sun_path - 1);
         return false;
     }
     snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
@@ -169,27 +179,40 @@ static bool make_own(struct listener *listener, const char *path, char *message)
         close(listener->fd);
         listener->fd = -1;
     }
-    if (made) {
-        warn_short_queue();
+    if (made)
         log_info("listening socket=%s", path);
-    }
     return made;
 }
 
-bool listen_open(struct listener *listener, const char *path, char message[static CONFIG_MESSAGE_SIZE])
+static bool make_all(struct listener *listeners, const struct config *config, char *message)
 {
-    *listener = (struct listener){.fd = -1};
+    warn_short_queue();
+    if (!make_own(&listeners[LISTEN_LINE], config->listen, message))
+        return false;
+    if (config->listen_shop[0] == '\0' || make_own(&listeners[LISTEN_SHOP], config->listen_shop, message))
+        return true;
+    listen_unlink(listeners);
+    close(listeners[LISTEN_LINE].fd);
+    listeners[LISTEN_LINE].fd = -1;
+    return false;
+}
+
+bool listen_open(struct listener listeners[static LISTEN_COUNT], const struct config *config,
+                 char message[static CONFIG_MESSAGE_SIZE])
+{
+    for (int i = 0; i < LISTEN_COUNT; i++)
+        listeners[i] = (struct listener){.fd = -1};
     int64_t pid = notify_environment("LISTEN_PID");
     int64_t count = notify_environment("LISTEN_FDS");
     unsetenv("LISTEN_PID");
     unsetenv("LISTEN_FDS");
     unsetenv("LISTEN_FDNAMES");
     if (pid == getpid() && count > 0)
-        return take_from_systemd(listener, count, message);
-    return make_own(listener, path, message);
+        return take_from_systemd(listeners, count, message);
+    return make_all(listeners, config, message);
 }
 
-void listen_unlink(struct listener *listener)
+static void unlink_own(struct listener *listener)
 {
     struct stat info;
     if (!listener->ours)
@@ -197,4 +220,10 @@ void listen_unlink(struct listener *listener)
     listener->ours = false;
     if (lstat(listener->path, &info) == 0 && info.st_dev == listener->device && info.st_ino == listener->inode)
         unlink(listener->path);
+}
+
+void listen_unlink(struct listener listeners[static LISTEN_COUNT])
+{
+    for (int i = 0; i < LISTEN_COUNT; i++)
+        unlink_own(&listeners[i]);
 }

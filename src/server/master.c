@@ -23,9 +23,9 @@
 #define MILLISECOND INT64_C(1000)
 
 struct master {
-    struct config *config; /* in force */
-    struct config next;    /* of the coming generation */
-    struct listener *listener;
+    struct config *config;      /* in force */
+    struct config next;         /* of the coming generation */
+    struct listener *listeners; /* LISTEN_COUNT */
     struct children *children;
     unsigned generation; /* in force */
     unsigned coming;     /* 0: not reloading */
@@ -70,9 +70,9 @@ static void stop(struct master *master, int status, int64_t now)
     master->status = status;
     notify_send("STOPPING=1\nSTATUS=finishing requests");
     log_notice("stopping");
-    /* systemd keeps its socket and who waits there; ours dies with us, so who waits is answered first. */
-    if (master->listener->ours) {
-        listen_unlink(master->listener);
+    /* systemd keeps its sockets and who waits there; ours die with us, so who waits is answered first. */
+    if (master->listeners[LISTEN_LINE].ours) {
+        listen_unlink(master->listeners);
         children_drain(master->children);
     }
     FOR_EACH_CHILD (master->children, child)
@@ -119,8 +119,9 @@ static void reload_begin(struct master *master, int64_t now)
         log_error("reload refused, the old configuration stays in force: %s", message);
         return;
     }
-    if (strcmp(master->next.listen, master->config->listen) != 0)
-        log_warning("listen has changed: that takes effect at the next start, not at a reload");
+    if (strcmp(master->next.listen, master->config->listen) != 0 ||
+        strcmp(master->next.listen_shop, master->config->listen_shop) != 0)
+        log_warning("listen or listen_shop has changed: that takes effect at the next start, not at a reload");
     log_notice("reloading");
     notify_send("RELOADING=1\nMONOTONIC_USEC=%lld\nSTATUS=starting new workers", (long long)now);
     master->coming = ++master->last;
@@ -272,12 +273,12 @@ void master_block_signals(void)
     sigprocmask(SIG_SETMASK, &signals, NULL);
 }
 
-int master_run(struct config *config, struct listener *listener)
+int master_run(struct config *config, struct listener listeners[static LISTEN_COUNT])
 {
     struct master master = {
         .config = config,
-        .listener = listener,
-        .children = children_new(listener->fd),
+        .listeners = listeners,
+        .children = children_new(listeners),
         .generation = 1,
         .last = 1,
         .last_look = clock_monotonic(),

@@ -10,6 +10,7 @@ void master_block_signals(void);
 
 /* Runs until TERM, QUIT or INT. config is replaced on HUP. Returns the process's exit status: EXIT_OK, EXIT_CONFIG when
  * the first workers find a key file unusable, EXIT_FAILED when the system refuses what a master needs. */
-int master_run(struct config *config, struct listener *listener) __attribute__((warn_unused_result));
+int master_run(struct config *config, struct listener listeners[static LISTEN_COUNT])
+    __attribute__((warn_unused_result));
 
 #endif

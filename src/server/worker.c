@@ -1,4 +1,5 @@
-/* worker: waits for a connection, answers its one request, waits again.
+/* worker: waits for a connection, answers its one request, waits again. Who has been let in comes first, but not so
+ * that the line would stand still.
  *
  * Signals: TERM, QUIT, HUP and USR1 are blocked always but in epoll_pwait, so that none can interrupt libfcgi's reads
  * and cut a body short. INT stays blocked: Ctrl-C reaches the whole foreground group, and the master decides. */
@@ -11,6 +12,7 @@
 #include "base/log.h"
 #include "base/options.h"
 #include "server/fastcgi.h"
+#include "server/listen.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -25,12 +27,20 @@
 /* First block of the request arena: holds an ordinary request with its reply. */
 #define ARENA_BLOCK ((size_t)64 * 1024)
 
+/* So many of the shop's requests in a row, then one of the line's, if somebody waits there. */
+#define SHOP_RUN 8
+
+/* A set of sockets: bit LISTEN_LINE, bit LISTEN_SHOP. */
+#define SOCKET(which) (1u << (which))
+#define ALL_SOCKETS   (SOCKET(LISTEN_COUNT) - 1)
+
 struct worker {
     const struct worker_options *options;
     struct fastcgi *fastcgi;
     struct api *api;
     struct arena *arena;
     int epoll;
+    int shop_run;       /* the shop's requests since one of the line's */
     sigset_t wait_mask; /* in force while waiting: TERM, QUIT, HUP and USR1 open */
 };
 
@@ -95,14 +105,17 @@ static bool must_stop(void)
 
 static bool open_epoll(struct worker *worker)
 {
-    /* EXCLUSIVE: a connection wakes one worker, not all of them. */
-    struct epoll_event event = {.events = EPOLLIN | EPOLLEXCLUSIVE};
     worker->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (worker->epoll < 0 || epoll_ctl(worker->epoll, EPOLL_CTL_ADD, worker->options->listen_fd, &event) != 0) {
-        log_error("worker cannot wait for connections: %s", strerror(errno));
-        return false;
+    bool good = worker->epoll >= 0;
+    for (int i = 0; good && i < LISTEN_COUNT; i++) {
+        /* EXCLUSIVE: a connection wakes one worker, not all of them. */
+        struct epoll_event event = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.u32 = SOCKET(i)};
+        int fd = worker->options->listen_fds[i];
+        good = fd < 0 || epoll_ctl(worker->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
     }
-    return true;
+    if (!good)
+        log_error("worker cannot wait for connections: %s", strerror(errno));
+    return good;
 }
 
 static int worker_open(struct worker *worker)
@@ -115,7 +128,7 @@ static int worker_open(struct worker *worker)
     }
     api_on_progress(worker->api, beat_from_api, worker);
     worker->arena = arena_new(ARENA_BLOCK);
-    worker->fastcgi = fastcgi_new(worker->options->listen_fd);
+    worker->fastcgi = fastcgi_new();
     if (worker->fastcgi == NULL) {
         log_error("worker cannot start: libfcgi does not initialise");
         return EXIT_FAILED;
@@ -165,14 +178,28 @@ static void answer(struct worker *worker)
     beat(worker);
 }
 
-/* Answers one waiting request, if there is one. */
-static enum fastcgi_accepted answer_next(struct worker *worker)
+static enum fastcgi_accepted answer_from(struct worker *worker, int which)
 {
-    enum fastcgi_accepted accepted = fastcgi_accept(worker->fastcgi);
-    if (accepted == FASTCGI_REQUEST)
+    enum fastcgi_accepted accepted = fastcgi_accept(worker->fastcgi, worker->options->listen_fds[which]);
+    if (accepted == FASTCGI_REQUEST) {
+        worker->shop_run = which == LISTEN_SHOP ? worker->shop_run + 1 : 0;
         answer(worker);
-    else if (accepted == FASTCGI_FAILED)
+    } else if (accepted == FASTCGI_FAILED) {
         log_error("worker cannot accept connections: %s", strerror(errno));
+    }
+    return accepted;
+}
+
+/* Answers one request that waits at one of the sockets, if there is one. */
+static enum fastcgi_accepted answer_next(struct worker *worker, unsigned sockets)
+{
+    int first = worker->shop_run < SHOP_RUN ? LISTEN_SHOP : LISTEN_LINE;
+    int turns[] = {first, first == LISTEN_SHOP ? LISTEN_LINE : LISTEN_SHOP};
+    enum fastcgi_accepted accepted = FASTCGI_NONE;
+    for (int i = 0; i < LISTEN_COUNT && accepted == FASTCGI_NONE; i++) {
+        if (sockets & SOCKET(turns[i]) && worker->options->listen_fds[turns[i]] >= 0)
+            accepted = answer_from(worker, turns[i]);
+    }
     return accepted;
 }
 
@@ -180,9 +207,9 @@ static int serve(struct worker *worker)
 {
     int timeout = (int)(WORKER_BEAT_PERIOD / 1000);
     while (!must_stop()) {
-        struct epoll_event event;
+        struct epoll_event event[LISTEN_COUNT];
         beat(worker);
-        int events = epoll_pwait(worker->epoll, &event, 1, timeout, &worker->wait_mask);
+        int events = epoll_pwait(worker->epoll, event, LISTEN_COUNT, timeout, &worker->wait_mask);
         if (events < 0 && errno != EINTR) {
             log_error("worker cannot wait for connections: %s", strerror(errno));
             return EXIT_FAILED;
@@ -191,11 +218,14 @@ static int serve(struct worker *worker)
             api_idle(worker->api);
         /* Whatever ended the wait, also a signal: a connection wakes one worker only, and if that one leaves without
          * looking, the connection sits in the queue until the next one comes. */
-        if (answer_next(worker) == FASTCGI_FAILED)
+        unsigned sockets = events > 0 ? 0 : ALL_SOCKETS;
+        for (int i = 0; i < events; i++)
+            sockets |= event[i].data.u32;
+        if (answer_next(worker, sockets) == FASTCGI_FAILED)
             return EXIT_FAILED;
     }
     while (atomic_load(worker->options->drain))
-        if (answer_next(worker) != FASTCGI_REQUEST)
+        if (answer_next(worker, ALL_SOCKETS) != FASTCGI_REQUEST)
             break;
     return EXIT_OK;
 }

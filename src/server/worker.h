@@ -20,10 +20,10 @@ struct worker_slot {
 
 struct worker_options {
     const struct config *config;
-    int listen_fd;
+    const int *listen_fds; /* LISTEN_COUNT; -1: there is no such socket */
     pid_t master;
     struct worker_slot *slot;
-    const _Atomic bool *drain; /* when told to stop: first answer whoever waits in the socket's queue */
+    const _Atomic bool *drain; /* when told to stop: first answer whoever waits in the sockets' queues */
 };
 
 /* Runs in the child, right after the fork, with TERM, QUIT, HUP, USR1 and INT blocked. Returns the process's exit

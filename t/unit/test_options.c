@@ -160,7 +160,7 @@ Test(options, print_config)
     write_file("workers = 2\n");
     setenv("USHER_SEAT_LIMIT", "3", 1);
     cr_assert_eq(RUN("--print-config", "-c", path, "-o", "hold_ttl=90s"), EXIT_OK);
-    expect_output("listen = /run/usher/usher.sock\nworkers = 2\n");
+    expect_output("listen = /run/usher/usher.sock\nlisten_shop = \nworkers = 2\n");
     expect_output("\nseat_limit = 3\n");
     expect_output("\nhold_ttl = 90s\n");
 }

@@ -59,6 +59,9 @@ sub start ($class, %o) {
 
 sub pid ($self) { $self->{pid} }
 
+# The process ids of its own children.
+sub children ($self) { split ' ', eval { slurp("/proc/$self->{pid}/task/$self->{pid}/children") } // '' }
+
 # Whether it still runs; collects the exit status when it does not.
 sub alive ($self) {
     return 0 if defined $self->{status};

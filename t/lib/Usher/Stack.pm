@@ -34,7 +34,7 @@ sub new ($class, %o) {
     print STDERR "# kept: $dir\n" if $keep;
     my $self = bless {
         workers => 2,    server => 1, nginx => {}, config => {}, guards_off => [], %o,
-        dir     => $dir, socket => "$dir/usher.sock", offset => 0,
+        dir     => $dir, socket => "$dir/usher.sock", shop_socket => "$dir/shop.sock", offset => 0,
     }, $class;
     push @logs, "$dir/server.log";
     $self->_make_folders;
@@ -75,6 +75,7 @@ sub _write_files ($self) {
     Usher::Process::spew("$dir/clock",     pack 'q', 0);
     my %config = (
         listen         => $self->{socket},
+        listen_shop    => $self->{shop_socket},
         workers        => $self->{workers},
         database       => $self->{postgres}->conninfo('usher'),
         database_owner => $self->{postgres}->conninfo('usher_owner'),
@@ -139,7 +140,7 @@ sub start_server ($self) {
     Usher::Process::until_true(sub { !$self->{process}->alive || -S $self->{socket} && $self->_healthy }, 20)
         && $self->{process}->alive
         or die "usher-server does not answer:\n" . $self->server_log;
-    chmod 0666, $self->{socket};    # nginx's workers are another user when the test is root
+    chmod 0666, $self->{socket}, $self->{shop_socket};    # nginx's workers are another user when the test is root
     return $self->{process};
 }
 
@@ -177,7 +178,7 @@ sub start_nginx ($self) {
             "$dir/nginx.conf",
             scalar Usher::Process::must(
                 {}, "$source/build-aux/nginx-conf", '--dir', $dir,
-                '--listen', $self->address, '--socket', $self->{socket}, @limits
+                '--listen', $self->address, '--socket', $self->{socket}, '--shop-socket', $self->{shop_socket}, @limits
             )
         );
         return if $self->start_nginx_again;

@@ -1,5 +1,5 @@
 # Storm::Box: the box office of a storm: Usher::Stack as an operator would run it, so that everything can be killed and comes back
-# as systemd would bring it back. The workers' socket belongs to the storm, as it would to usher.socket, and outlives the server;
+# as systemd would bring it back. The workers' sockets belong to the storm, as they would to usher.socket, and outlive the server;
 # Redis writes its append-only file every second; PostgreSQL syncs. As root the data of both is on small file systems in memory of
 # their own, which can be filled up.
 package Storm::Box;
@@ -23,7 +23,7 @@ sub new ($class, %o) {
         postgres => "fsync = on\nfull_page_writes = on\nautovacuum = on\nmax_connections = 100\nshared_buffers = 128MB\n",
     );
     $self->redis('CONFIG', 'SET', 'appendfsync', 'everysec');
-    $self->listen_socket;
+    $self->listen_sockets;
     $self->start_server;
     return $self;
 }
@@ -59,20 +59,22 @@ sub shrink_disk ($self, $name) { $self->_resize_disk($name, ($self->_room($name)
 
 sub grow_disk ($self, $name) { $self->_resize_disk($name, $self->{disk}{$name}{size}) or die "$name: its disk stays full\n" }
 
-sub listen_socket ($self) {
+# Their descriptors are out of the way of 3 and 4, where the server looks for them.
+sub listen_sockets ($self) {
     my $umask = umask 0;
-    $self->{listener} = IO::Socket::UNIX->new(Local => $self->{socket}, Listen => 1024) or die "$self->{socket}: $!\n";
+    for my $path ($self->{socket}, $self->{shop_socket}) {
+        my $listener = IO::Socket::UNIX->new(Local => $path, Listen => 1024) or die "$path: $!\n";
+        push @{ $self->{listeners} }, fcntl($listener, F_DUPFD, 10) || die "fcntl: $!\n";
+    }
     umask $umask;
-    fcntl $self->{listener}, F_SETFD, 0 or die "fcntl: $!\n";
 }
 
 # As systemd starts a service that has a socket unit. Returns at once; answers() tells when it is there.
 sub begin_server ($self) {
-    my $fd = fileno $self->{listener};
     $self->{process} = Usher::Process->start(
         command => [
-            'sh', '-c', "exec 3<&$fd; LISTEN_PID=\$\$ LISTEN_FDS=1 exec \"\$@\"", 'sh', $self->build . '/usher-server', '-c',
-            $self->{conf}
+            $^X, '-MPOSIX', '-e', 'dup2(shift, $_) for 3, 4; @ENV{qw(LISTEN_PID LISTEN_FDS)} = ($$, 2); exec @ARGV or die $!',
+            @{ $self->{listeners} }, $self->build . '/usher-server', '-c', $self->{conf}
         ],
         env => $self->_environment,
         log => "$self->{dir}/server.log",
