@@ -83,10 +83,10 @@ sub way_of {
     return (location($name) =~ /fastcgi_pass (\w+);/)[0];
 }
 is(way_of($_), 'usher', "$_ goes to the line's socket")
-    for '/v1/queue', '/v1/queue/tokens', '/v1/queue/tokens/me', '/healthz', '/readyz';
+    for '/v1/queue', '/v1/queue/tokens', '/v1/queue/tokens/me';
 is(way_of($_), 'usher_shop', "$_ goes to the shop's")
     for '/v1/concerts', '/v1/concerts/1/schedules', '/v1/schedules/1/seats', '/v1/reservations', '/v1/reservations/7', '/v1/payments',
-    '/v1/balance', '/v1/balance/charges', '/v1/nothing';
+    '/v1/balance', '/v1/balance/charges', '/v1/nothing', '/healthz', '/readyz';
 my %socket_of = $text =~ /upstream (\w+) \{\s*server "unix:([^"]+)" max_fails=0;/g;
 is_deeply(\%socket_of, { usher => "$folder/usher.sock", usher_shop => "$folder/shop.sock" }, 'and each is where it was said to be');
 

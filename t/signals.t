@@ -1,5 +1,5 @@
 # What signals, deaths and lost clients do to the workers: no request is cut short, none fails during a reload, nothing stays
-# behind. systemd's side of it (sd_notify, the watchdog, a passed socket) is played by this test.
+# behind. systemd's side of it (sd_notify, the watchdog, passed sockets) is played by this test.
 use v5.36;
 use FindBin;
 use lib "$FindBin::Bin/lib";
@@ -370,6 +370,10 @@ subtest 'starting' => sub {
     my $one = another(one => [], "listen=$socket", 'listen_shop=');
     ok(Usher::Process::until_true(sub { -S $socket && answers($socket) }), 'one socket is enough');
     is($one->stop, 0, 'TERM: exit status 0');
+
+    my $same = another(same => [], "listen=$socket", "listen_shop=$socket");
+    is(($same->wait // 0) >> 8, 1, 'one path for both: exit status 1');
+    like(Usher::Process::slurp("$usher->{dir}/same.log"), qr/listen_shop must be empty or another path/, 'and the log says so');
 
     my $bad = another(bad => [], "listen=$socket", 'listen_shop=', 'queue_key_file=/nonexistent/queue.key');
     is(($bad->wait // 0) >> 8, 78, 'an unusable key file: exit status 78');

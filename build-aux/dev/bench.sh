@@ -91,12 +91,11 @@ bench_lock() {
 # Without the scheduler: what a row measures must not be promoted or drained away meanwhile.
 bench_usher() {
     step "Starting usher-server"
-    stack_spawn usher-server usher-server nice -n 5 "$RUN/bin/usher-server" -c "$RUN/usher.conf"
+    stack_spawn usher-server usher-server "$RUN/bin/usher-server" -c "$RUN/usher.conf"
     await usher-server usher-server test -S "$RUN/server/usher.sock"
+    stack_give_way usher-server
     say "done"
 }
-
-bench_pid() { sed -n "s/^$1 \([0-9]*\) .*/\1/p" "$RUN/pids"; }
 
 bench_floor() {
     step "Starting the floor"
@@ -111,17 +110,18 @@ bench_floor() {
             *) die "BENCH_FLOOR: there is no '$bench_word'; it knows quick and keys" ;;
         esac
     done
-    BENCH_WORKERS=$(cat "/proc/$(bench_pid usher-server)/task/$(bench_pid usher-server)/children" | wc -w)
-    stack_spawn floor floor nice -n 5 "$RUN/bin/floor" -s "$RUN/server/floor.sock" -w "$BENCH_WORKERS" -r "$RUN/redis/redis.sock" \
+    BENCH_WORKERS=$(cat "/proc/$(stack_pid usher-server)/task/$(stack_pid usher-server)/children" | wc -w)
+    stack_spawn floor floor "$RUN/bin/floor" -s "$RUN/server/floor.sock" -w "$BENCH_WORKERS" -r "$RUN/redis/redis.sock" \
         -d "host=$RUN/pg port=$PG_PORT dbname=usher user=usher" -l "$RUN/floor" -b "$RUN/work" \
         $bench_quick
     await floor floor test -S "$RUN/server/floor.sock"
+    stack_give_way floor
     # The same nginx, with a second server in front of the floor.
     curl -s -o "$RUN/work/line" "http://127.0.0.1:$BENCH_PORT/v1/queue" || fail "usher does not answer"
     sed -i '$d' "$RUN/nginx.conf"
     bench_floor_server >>"$RUN/nginx.conf"
-    bench_old=$(cat "/proc/$(bench_pid nginx)/task/$(bench_pid nginx)/children")
-    kill -HUP "$(bench_pid nginx)"
+    bench_old=$(cat "/proc/$(stack_pid nginx)/task/$(stack_pid nginx)/children")
+    kill -HUP "$(stack_pid nginx)"
     await nginx nginx curl -sf -o /dev/null "http://127.0.0.1:$BENCH_FLOOR_PORT/v1/queue"
     # Its old workers would break connections that they had accepted when they end.
     await nginx nginx bench_gone "$bench_old"
@@ -166,7 +166,7 @@ bench_run() {
     shift
     BENCH_RUN=$RUN BENCH_HERE=$SRC/t/bench BENCH_BUILD=$BUILD/release BENCH_PIDS=$RUN/pids \
         BENCH_URL=http://127.0.0.1:$BENCH_PORT BENCH_FLOOR_URL=http://127.0.0.1:$BENCH_FLOOR_PORT \
-        BENCH_KEPT=$BUILD/dev/bench.json BENCH_WORKERS=$BENCH_WORKERS BENCH_SERVER_PID=$(bench_pid usher-server) perl "t/bench/$bench_program.pl" "$@" 9>&-
+        BENCH_KEPT=$BUILD/dev/bench.json BENCH_WORKERS=$BENCH_WORKERS BENCH_SERVER_PID=$(stack_pid usher-server) perl "t/bench/$bench_program.pl" "$@" 9>&-
 }
 
 # The results go to build/dev, which may be the running demo's folder; it is marked as `run` marks it.

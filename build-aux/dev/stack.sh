@@ -44,6 +44,16 @@ stack_spawn() {
     printf '%s %s %s\n' "$spawn_name" $! "$(proc_field $! 20)" >>"$RUN/pids"
 }
 
+stack_pid() { sed -n "s/^$1 \([0-9]*\) .*/\1/p" "$RUN/pids"; }
+
+# stack_give_way NAME: a tenth of the others' share of the processor while all want it, as CPUWeight=10 in usher.service. By
+# the kernel's groups, one for each session, where it has them.
+stack_give_way() {
+    if [ -w "/proc/$(stack_pid "$1")/autogroup" ]; then
+        echo 10 >"/proc/$(stack_pid "$1")/autogroup"
+    fi
+}
+
 # proc_session PID START: the processes of the session that PID leads or led. A leader that was killed can leave some behind
 # (nginx' workers); their session keeps the number from being given to another process.
 proc_session() {
@@ -311,9 +321,9 @@ load_data() {
 
 start_usher() {
     step "Starting usher-server"
-    # As systemd/usher.service has it.
-    stack_spawn usher-server usher-server nice -n 5 "$RUN/bin/usher-server" -c "$RUN/usher.conf"
+    stack_spawn usher-server usher-server "$RUN/bin/usher-server" -c "$RUN/usher.conf"
     await usher-server usher-server test -S "$RUN/server/usher.sock"
+    stack_give_way usher-server
     say "done"
     step "Starting the scheduler (promote every $(setting promote_period), expire every minute)"
     stack_spawn scheduler promote "$RUN/bin/scheduler.sh" "promote aligned" "$(milliseconds "$(setting promote_period)")" \

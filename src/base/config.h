@@ -16,9 +16,9 @@
  *      kind    field                default            min      max          words / what it is */
 #define CONFIG_TABLE(ROW)                                                                                                      \
     ROW(TEXT,   listen,              "/run/usher/usher.sock", 0, 0, NULL,                                                      \
-        "Unix socket for nginx; not used when systemd passes one.")                                                            \
+        "Unix socket for nginx; not used when systemd passes sockets.")                                                        \
     ROW(TEXT,   listen_shop,         "",                0, 0, NULL,                                                            \
-        "A second one, answered first, for what people do who were let in. Empty: everybody comes by listen.")                 \
+        "A second one, answered first, for everything but the line. Empty: everybody comes by listen.")                        \
     ROW(AUTO,   workers,             "auto",            1,       1024,        NULL,                                            \
         "Worker processes; auto is four for each processor.")                                                                  \
     ROW(TEXT,   database,            "dbname=usher user=usher", 0, 0, NULL,                                                    \

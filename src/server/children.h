@@ -78,7 +78,7 @@ int children_count_ready(struct children *children, unsigned generation, bool *a
 bool children_answering(struct children *children, int64_t now);
 /* The next time at which a child needs something, at most `latest`. */
 int64_t children_due(struct children *children, int64_t now, int64_t latest);
-/* From now on an ending worker first answers whoever waits in the socket's queue. */
+/* From now on an ending worker first answers whoever waits in the sockets' queues. */
 void children_drain(struct children *children);
 
 #endif

@@ -164,7 +164,7 @@ static bool make_own(struct listener *listener, const char *path, char *message)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (path[0] == '\0' || strlen(path) >= sizeof address.sun_path) {
-        snprintf(message, CONFIG_MESSAGE_SIZE, "listen and listen_shop must be paths of 1 to %zu bytes",
+        snprintf(message, CONFIG_MESSAGE_SIZE, "listen must be a path of 1 to %zu bytes, as listen_shop if it is set",
                  sizeof address.sun_path - 1);
         return false;
     }
@@ -187,6 +187,10 @@ static bool make_own(struct listener *listener, const char *path, char *message)
 static bool make_all(struct listener *listeners, const struct config *config, char *message)
 {
     warn_short_queue();
+    if (strcmp(config->listen, config->listen_shop) == 0) {
+        snprintf(message, CONFIG_MESSAGE_SIZE, "listen_shop must be empty or another path than listen");
+        return false;
+    }
     if (!make_own(&listeners[LISTEN_LINE], config->listen, message))
         return false;
     if (config->listen_shop[0] == '\0' || make_own(&listeners[LISTEN_SHOP], config->listen_shop, message))

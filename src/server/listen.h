@@ -21,7 +21,7 @@ struct listener {
 
 /* Takes the one or two sockets that systemd passes (LISTEN_PID, LISTEN_FDS; both are then unset), the line's first;
  * otherwise makes those that the configuration names, with mode 0660. A socket file on which nobody answers is
- * replaced. False with a sentence for the operator in message, and none is open. */
+ * replaced. False with a sentence for the operator in message. */
 bool listen_open(struct listener listeners[static LISTEN_COUNT], const struct config *config,
                  char message[static CONFIG_MESSAGE_SIZE]) __attribute__((warn_unused_result));
 

@@ -28,11 +28,7 @@
 #define ARENA_BLOCK ((size_t)64 * 1024)
 
 /* So many of the shop's requests in a row, then one of the line's, if somebody waits there. */
-#define SHOP_RUN 8
-
-/* A set of sockets: bit LISTEN_LINE, bit LISTEN_SHOP. */
-#define SOCKET(which) (1u << (which))
-#define ALL_SOCKETS   (SOCKET(LISTEN_COUNT) - 1)
+#define SHOP_RUN 2
 
 struct worker {
     const struct worker_options *options;
@@ -109,7 +105,7 @@ static bool open_epoll(struct worker *worker)
     bool good = worker->epoll >= 0;
     for (int i = 0; good && i < LISTEN_COUNT; i++) {
         /* EXCLUSIVE: a connection wakes one worker, not all of them. */
-        struct epoll_event event = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.u32 = SOCKET(i)};
+        struct epoll_event event = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.u32 = (uint32_t)i};
         int fd = worker->options->listen_fds[i];
         good = fd < 0 || epoll_ctl(worker->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
     }
@@ -180,6 +176,8 @@ static void answer(struct worker *worker)
 
 static enum fastcgi_accepted answer_from(struct worker *worker, int which)
 {
+    if (worker->options->listen_fds[which] < 0)
+        return FASTCGI_NONE;
     enum fastcgi_accepted accepted = fastcgi_accept(worker->fastcgi, worker->options->listen_fds[which]);
     if (accepted == FASTCGI_REQUEST) {
         worker->shop_run = which == LISTEN_SHOP ? worker->shop_run + 1 : 0;
@@ -190,42 +188,53 @@ static enum fastcgi_accepted answer_from(struct worker *worker, int which)
     return accepted;
 }
 
-/* Answers one request that waits at one of the sockets, if there is one. */
-static enum fastcgi_accepted answer_next(struct worker *worker, unsigned sockets)
+/* Answers one of those who wait at the sockets, if there is one. */
+static enum fastcgi_accepted answer_next(struct worker *worker)
 {
     int first = worker->shop_run < SHOP_RUN ? LISTEN_SHOP : LISTEN_LINE;
-    int turns[] = {first, first == LISTEN_SHOP ? LISTEN_LINE : LISTEN_SHOP};
-    enum fastcgi_accepted accepted = FASTCGI_NONE;
-    for (int i = 0; i < LISTEN_COUNT && accepted == FASTCGI_NONE; i++) {
-        if (sockets & SOCKET(turns[i]) && worker->options->listen_fds[turns[i]] >= 0)
-            accepted = answer_from(worker, turns[i]);
-    }
+    enum fastcgi_accepted accepted = answer_from(worker, first);
+    if (accepted == FASTCGI_NONE)
+        accepted = answer_from(worker, first == LISTEN_SHOP ? LISTEN_LINE : LISTEN_SHOP);
     return accepted;
+}
+
+/* Sleeps until somebody comes, a signal does, or it is time for a sign of life; and answers who came.
+ *
+ * A connection wakes one sleeper and counts on it. So what woke this one comes first, whichever socket it is at: were
+ * it passed over for another that came meanwhile (and woke somebody else), it would wait in its queue beside workers
+ * that sleep. Who was awake owes nothing to anybody and may choose. */
+static enum fastcgi_accepted wait_and_answer(struct worker *worker)
+{
+    int timeout = (int)(WORKER_BEAT_PERIOD / 1000);
+    struct epoll_event first;
+    int events = epoll_pwait(worker->epoll, &first, 1, timeout, &worker->wait_mask);
+    if (events > 0)
+        return answer_from(worker, (int)first.data.u32);
+    if (events == 0)
+        api_idle(worker->api);
+    if (events == 0 || errno == EINTR)
+        return FASTCGI_NONE;
+    log_error("worker cannot wait for connections: %s", strerror(errno));
+    return FASTCGI_FAILED;
 }
 
 static int serve(struct worker *worker)
 {
-    int timeout = (int)(WORKER_BEAT_PERIOD / 1000);
     while (!must_stop()) {
-        struct epoll_event event[LISTEN_COUNT];
         beat(worker);
-        int events = epoll_pwait(worker->epoll, event, LISTEN_COUNT, timeout, &worker->wait_mask);
-        if (events < 0 && errno != EINTR) {
-            log_error("worker cannot wait for connections: %s", strerror(errno));
+        enum fastcgi_accepted accepted = answer_next(worker);
+        if (accepted == FASTCGI_NONE)
+            accepted = wait_and_answer(worker);
+        if (accepted == FASTCGI_FAILED)
             return EXIT_FAILED;
-        }
-        if (events == 0)
-            api_idle(worker->api);
-        /* Whatever ended the wait, also a signal: a connection wakes one worker only, and if that one leaves without
-         * looking, the connection sits in the queue until the next one comes. */
-        unsigned sockets = events > 0 ? 0 : ALL_SOCKETS;
-        for (int i = 0; i < events; i++)
-            sockets |= event[i].data.u32;
-        if (answer_next(worker, sockets) == FASTCGI_FAILED)
+    }
+    /* Nobody leaves without having looked: a connection may have woken it together with the signal. */
+    for (int i = 0; i < LISTEN_COUNT; i++) {
+        if (answer_from(worker, i) == FASTCGI_FAILED)
             return EXIT_FAILED;
     }
     while (atomic_load(worker->options->drain))
-        if (answer_next(worker, ALL_SOCKETS) != FASTCGI_REQUEST)
+        if (answer_next(worker) != FASTCGI_REQUEST)
             break;
     return EXIT_OK;
 }

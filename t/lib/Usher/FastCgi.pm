@@ -1,4 +1,4 @@
-# Usher::FastCgi: a FastCGI client for the workers' unix socket, so that a test can send what nginx never would.
+# Usher::FastCgi: a FastCGI client for the workers' unix sockets, so that a test can send what nginx never would.
 package Usher::FastCgi;
 use v5.36;
 use Usher::Http;
@@ -40,8 +40,11 @@ sub params ($method, $target, $headers, $length) {
 }
 
 # Opens a request; the body goes by send, its end by finish, the answer comes by response. Or just close.
-sub open ($class, $path, $params) {
-    my $self = bless { socket => Usher::Http::connect_to($path), method => $params->{REQUEST_METHOD} }, $class;
+sub open ($class, $path, $params) { $class->over(Usher::Http::connect_to($path), $params) }
+
+# The same on a connection that is there.
+sub over ($class, $socket, $params) {
+    my $self = bless { socket => $socket, method => $params->{REQUEST_METHOD} }, $class;
     $self->_write(
         _record(TYPE_BEGIN, pack 'n C x5', 1, 0)
             . _stream(TYPE_PARAMS, join '', map { _pair($_, $params->{$_}) } sort keys %$params)
