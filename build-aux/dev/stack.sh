@@ -46,11 +46,11 @@ stack_spawn() {
 
 stack_pid() { sed -n "s/^$1 \([0-9]*\) .*/\1/p" "$RUN/pids"; }
 
-# stack_give_way NAME: a tenth of the others' share of the processor while all want it, as CPUWeight=10 in usher.service. By
+# stack_give_way NAME: a third of the others' share of the processor while all want it, as CPUWeight=33 in usher.service. By
 # the kernel's groups, one for each session, where it has them.
 stack_give_way() {
     if [ -w "/proc/$(stack_pid "$1")/autogroup" ]; then
-        echo 10 >"/proc/$(stack_pid "$1")/autogroup"
+        echo 5 >"/proc/$(stack_pid "$1")/autogroup"
     fi
 }
 
