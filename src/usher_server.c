@@ -1,5 +1,4 @@
-/* usher-server: the workers behind nginx. Reads options and configuration, opens the sockets, and becomes the master.
- */
+/* usher-server: the workers behind nginx. Reads options and configuration, opens the sockets, becomes the master. */
 #include "base/config.h"
 #include "base/log.h"
 #include "base/options.h"

@@ -375,6 +375,10 @@ subtest 'starting' => sub {
     is(($same->wait // 0) >> 8, 1, 'one path for both: exit status 1');
     like(Usher::Process::slurp("$usher->{dir}/same.log"), qr/listen_shop must be empty or another path/, 'and the log says so');
 
+    my $none = another(none => [], 'listen=', 'listen_shop=');
+    is(($none->wait // 0) >> 8, 1, 'no path at all: exit status 1');
+    like(Usher::Process::slurp("$usher->{dir}/none.log"), qr/listen must be a path/, 'and the log says which is missing');
+
     my $bad = another(bad => [], "listen=$socket", 'listen_shop=', 'queue_key_file=/nonexistent/queue.key');
     is(($bad->wait // 0) >> 8, 78, 'an unusable key file: exit status 78');
     like(Usher::Process::slurp("$usher->{dir}/bad.log"), qr{/nonexistent/queue\.key}, 'and the log names it');

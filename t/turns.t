@@ -21,7 +21,7 @@ sub ask ($where) {
 }
 
 # The order in which these requests are answered that come, one after the other, while the only worker stands still: as runs,
-# "shop 8".
+# "shop 2".
 sub order (@come) {
     my ($worker) = $usher->{process}->children;
     my $before = length $usher->server_log;
@@ -68,11 +68,12 @@ sub at_once (@where) {
     return @request{qw(line shop)};
 }
 
+# Who is left is found when a worker next gives a sign of life, a second after it went to sleep: less than that is a slow machine.
 my $left = 0;
 for my $round (1 .. 60) {
     $session->run('BEGIN; LOCK TABLE asset');
     my ($line, $shop) = at_once($round % 2 ? qw(line shop) : qw(shop line));
-    $left++ if !IO::Select->new($line->{socket})->can_read(0.3);
+    $left++ if !IO::Select->new($line->{socket})->can_read(0.7);
     $session->run('ROLLBACK');
     $_->response->status == 200 or die "a request was not answered\n" for $line, $shop;
 }

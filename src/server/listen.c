@@ -187,13 +187,14 @@ static bool make_own(struct listener *listener, const char *path, char *message)
 static bool make_all(struct listener *listeners, const struct config *config, char *message)
 {
     warn_short_queue();
-    if (strcmp(config->listen, config->listen_shop) == 0) {
+    bool shop = config->listen_shop[0] != '\0';
+    if (shop && strcmp(config->listen, config->listen_shop) == 0) {
         snprintf(message, CONFIG_MESSAGE_SIZE, "listen_shop must be empty or another path than listen");
         return false;
     }
     if (!make_own(&listeners[LISTEN_LINE], config->listen, message))
         return false;
-    if (config->listen_shop[0] == '\0' || make_own(&listeners[LISTEN_SHOP], config->listen_shop, message))
+    if (!shop || make_own(&listeners[LISTEN_SHOP], config->listen_shop, message))
         return true;
     listen_unlink(listeners);
     close(listeners[LISTEN_LINE].fd);
